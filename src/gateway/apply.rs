@@ -1,0 +1,174 @@
+//! What an invocation leaves: its staged effects on success, a dead letter otherwise.
+
+use super::message::{Chain, Job, Turn};
+use super::outlets::{Aggregates, Outlets};
+use super::{Gateway, Slot};
+use crate::dead_letter::DeadLetter;
+use crate::effect::Effects;
+use crate::field::Fields;
+use crate::function::{CallError, EventKind, Invocation, Verdict};
+use crate::outbox::Offer;
+use crate::record::{Record, RecordKind};
+use crate::time::Stopwatch;
+use crate::units::Bytes;
+use crate::window::FoldTime;
+
+/// Most bytes of a failed message's payload that its dead letter keeps.
+const DEAD_LETTER_PAYLOAD_MAX: usize = 4096;
+
+impl Gateway {
+    /// Applies what a successful invocation has staged.
+    pub(super) fn apply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        slot: usize,
+        verdict: Verdict,
+        invocation: &Invocation<'_>,
+        hops: u8,
+        chain: &mut Chain,
+    ) {
+        self.fold(turn, slot, invocation);
+        let Turn { now, effects, course } = turn;
+        let Self { slots, outbox, books, routing, hops_max, kept_topic, .. } = self;
+        let mut outlets = Outlets {
+            now: *now,
+            outbox,
+            books,
+            routing,
+            hops_max: *hops_max,
+            chain,
+            course,
+            releases: &mut effects.releases,
+        };
+        let Slot { name, function, keep_prefix, .. } = &mut slots[slot];
+        let staged = function.staged();
+        for emit in staged.emits() {
+            outlets.output(name, emit.topic, emit.payload, hops);
+        }
+        if verdict == Verdict::Keep && invocation.kind == EventKind::Message {
+            kept_topic.clear();
+            kept_topic.push_str(keep_prefix);
+            kept_topic.push_str(invocation.topic);
+            outlets.output(name, kept_topic, invocation.payload, hops);
+        }
+        outlets.course.absorbed |= verdict == Verdict::Done;
+        function.commit_state();
+        if core::mem::take(&mut turn.course.hop_limited) {
+            self.hop_limited += 1;
+            let what =
+                format!("the chain is longer than gateway.hops-max ({}), or has too many outputs", self.hops_max);
+            let job = Job { topic: invocation.topic, payload: invocation.payload, hops, ..Job::of_interval() };
+            self.dead_letter(turn, Some(slot), "hop-limit", &what, &job, invocation.device);
+        }
+    }
+
+    /// Folds what the function has metered into the windows.
+    fn fold(&mut self, turn: &mut Turn<'_>, slot: usize, invocation: &Invocation<'_>) {
+        let Turn { now, effects, course } = turn;
+        let now = *now;
+        let Self { slots, outbox, books, windows, bytes, aggregates_lost, fold_counts, .. } = self;
+        let Slot { function, meter_first, .. } = &slots[slot];
+        let mut aggregates =
+            Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
+        let at = FoldTime { event_ms: invocation.time_ms, now_ms: now.wall_ms, quality: now.quality };
+        for op in function.staged().meters() {
+            let key = op.key.unwrap_or(invocation.device).as_bytes();
+            let folded = windows.fold(at, *meter_first + op.meter, key, op.value, &mut |meter, aggregate| {
+                aggregates.put(meter, aggregate);
+            });
+            fold_counts.count(folded);
+            course.absorbed = true;
+        }
+    }
+
+    /// Keeps a message that could not be handled, with the reason, where it can be listed and replayed.
+    pub(super) fn dead_letter(
+        &mut self,
+        turn: &mut Turn<'_>,
+        slot: Option<usize>,
+        kind: &'static str,
+        what: &str,
+        job: &Job<'_>,
+        device: &str,
+    ) {
+        let Turn { now, effects, course } = turn;
+        course.failed = true;
+        let (function, version) = slot.map_or(("", ""), |slot| (&*self.slots[slot].name, &*self.slots[slot].version));
+        let letter = DeadLetter {
+            function: function.into(),
+            version: version.into(),
+            kind: kind.into(),
+            message: what.into(),
+            topic: job.topic.into(),
+            device: device.into(),
+            at_ms: now.wall_ms,
+            payload_len: job.payload.len() as u64,
+            payload: (&job.payload[..job.payload.len().min(DEAD_LETTER_PAYLOAD_MAX)]).into(),
+        };
+        let mut payload = Vec::new();
+        letter.encode(&mut payload);
+        if let Some(unsaid) = self.complaints.note(slot, kind, *now) {
+            let more = if unsaid == 0 { String::new() } else { format!("; {unsaid} like it passed unsaid") };
+            effects.say(log::Level::Warn, function, format!("dead letter ({kind}) on {}: {what}{more}", job.topic));
+        }
+        let Some(lane) = self.dead_letter_lane else {
+            self.dead_letters_lost += 1;
+            return;
+        };
+        let record = Record {
+            kind: RecordKind::DeadLetter,
+            closes_message: false,
+            at_ms: now.wall_ms,
+            quality: now.quality,
+            hops: job.hops,
+            source: function,
+            topic: job.topic,
+            payload: &payload,
+        };
+        match self.outbox.offer(lane, &record, &mut self.books, &mut effects.releases) {
+            Offer::Queued { .. } => {}
+            Offer::NoLane | Offer::NeverFits => self.dead_letters_lost += 1,
+        }
+    }
+}
+
+impl Slot {
+    /// Calls the function; its log lines, and a REPORT line if the site asks for it, go to `effects` whatever the outcome.
+    pub(super) fn call(
+        &mut self,
+        invocation: &Invocation<'_>,
+        fields: &Fields,
+        stopwatch: &mut dyn Stopwatch,
+        effects: &mut Effects,
+    ) -> Result<Verdict, CallError> {
+        self.usage_dirty = true;
+        let (fuel, time_us) = (self.function.usage().fuel, self.function.usage().time_us);
+        let outcome = self.function.call(invocation, fields, stopwatch);
+        for line in self.function.staged().logs() {
+            effects.say(log_level(line.level), &self.name, String::from_utf8_lossy(line.text).into_owned());
+        }
+        if self.report {
+            let usage = self.function.usage();
+            let outcome = outcome.as_ref().map_or_else(|error| error.kind().name(), |verdict| verdict.name());
+            let report = format!(
+                "REPORT sequence: {} version: {} duration: {:.3} ms fuel: {} peak memory: {} outcome: {outcome}",
+                invocation.sequence,
+                self.version,
+                (usage.time_us - time_us) as f64 / 1000.0,
+                usage.fuel - fuel,
+                Bytes(usage.peak_memory),
+            );
+            effects.say(log::Level::Info, &self.name, report);
+        }
+        outcome
+    }
+}
+
+const fn log_level(level: u8) -> log::Level {
+    match level {
+        1 => log::Level::Error,
+        2 => log::Level::Warn,
+        3 => log::Level::Info,
+        _ => log::Level::Debug,
+    }
+}

@@ -1,0 +1,91 @@
+//! What happens by itself: intervals, windows that close, records that expire.
+
+use super::Gateway;
+use super::message::{Job, Turn};
+use super::outlets::Aggregates;
+use crate::effect::Effects;
+use crate::field::Fields;
+use crate::function::{EventKind, Invocation};
+use crate::time::{Now, WallMillis};
+
+/// An interval trigger.
+#[derive(Debug)]
+pub(super) struct Interval {
+    pub slot: usize,
+    pub every_us: u64,
+    pub next_us: u64,
+}
+
+/// The wall clock may step: a deadline by it is looked at this often.
+const WALL_CHECK_US: u64 = 1_000_000;
+/// The same for records that expire, which are in less of a hurry.
+const EXPIRY_CHECK_US: u64 = 60_000_000;
+
+impl Gateway {
+    /// When [`crate::event::Event::Tick`] is due at the latest, in monotonic microseconds; `None`: nothing waits.
+    #[must_use]
+    pub fn deadline(&self, now: Now) -> Option<u64> {
+        let now = self.timeline.peek(now);
+        let by_wall = |due_ms: WallMillis, check_us: u64| {
+            let wait_ms = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
+            now.mono_us + wait_ms.saturating_mul(1000).min(check_us)
+        };
+        let windows = self.windows.deadline_ms().map(|due_ms| by_wall(due_ms, WALL_CHECK_US));
+        let expiry = self.outbox.deadline_ms().map(|due_ms| by_wall(due_ms, EXPIRY_CHECK_US));
+        let intervals = self.intervals.iter().map(|interval| interval.next_us).min();
+        windows.into_iter().chain(expiry).chain(intervals).min()
+    }
+
+    pub(super) fn on_tick(&mut self, now: Now, effects: &mut Effects) {
+        for index in 0..self.intervals.len() {
+            if self.intervals[index].next_us <= now.mono_us {
+                self.on_interval(now, index, effects);
+            }
+        }
+        self.close_windows(now, effects);
+        self.dirty |= self.outbox.expire(now, &mut self.books, &mut effects.releases);
+    }
+
+    fn on_interval(&mut self, now: Now, index: usize, effects: &mut Effects) {
+        let interval = &mut self.intervals[index];
+        // After a long stop the interval is run once, not once for each time it was missed.
+        let missed = (now.mono_us - interval.next_us) / interval.every_us;
+        interval.next_us += (missed + 1) * interval.every_us;
+        let slot = interval.slot;
+        self.dirty = true;
+        let invocation = Invocation {
+            kind: EventKind::Interval,
+            sequence: self.books.received,
+            time_ms: now.wall_ms,
+            quality: now.quality,
+            now_ms: now.wall_ms,
+            ..Invocation::default()
+        };
+        let mut turn = Turn::new(now, effects);
+        let mut scratch = core::mem::take(&mut self.scratch);
+        scratch.chain.clear();
+        self.slots[slot].usage_dirty = true;
+        match self.slots[slot].call(&invocation, &Fields::default(), self.stopwatch.as_mut(), turn.effects) {
+            Ok(verdict) => {
+                self.apply(&mut turn, slot, verdict, &invocation, 0, &mut scratch.chain);
+                self.run_chain(&mut turn, &mut scratch);
+            }
+            Err(error) => {
+                let (kind, what) = (error.kind().name(), error.to_string());
+                self.dead_letter(&mut turn, Some(slot), kind, &what, &Job::of_interval(), "");
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// Emits every partial aggregate that is due into the lane that takes its topic.
+    fn close_windows(&mut self, now: Now, effects: &mut Effects) {
+        let Self { windows, outbox, books, bytes, aggregates_lost, dirty, .. } = self;
+        let mut aggregates =
+            Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
+        windows.close_due(now.wall_ms, &mut |meter, aggregate| {
+            *dirty = true;
+            aggregates.put(meter, aggregate);
+        });
+    }
+}

@@ -1,0 +1,293 @@
+//! What of the gateway lies on flash: made into entries at the end of a batch, taken back at the start.
+
+use std::collections::BTreeMap;
+
+use super::complaints::Complaints;
+use super::message::Scratch;
+use super::outlets::Aggregates;
+use super::routing::{Routing, RoutingError};
+use super::{FoldCounts, Gateway, Slot, deadline::Interval};
+use crate::books::Books;
+use crate::config::{Config, Trigger};
+use crate::effect::Effects;
+use crate::entry::{Entries, Space, put_varint, take_varint, unzigzag, zigzag};
+use crate::field::Paths;
+use crate::function::{Function, Usage};
+use crate::manifest::MeterSpec;
+use crate::marks::Marks;
+use crate::outbox::Outbox;
+use crate::store::Recovered;
+use crate::time::{Now, Stopwatch, Timeline};
+use crate::window::{MeterDef, Windows, WindowsError};
+
+/// Why a gateway cannot be put together; each is a fault of the configuration or of a module.
+#[derive(Debug)]
+pub enum StartError {
+    /// A trigger's paths.
+    Routing(RoutingError),
+    /// Two meters cannot be told apart.
+    Windows(WindowsError),
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Routing(error) => write!(f, "gateway.toml: {error}"),
+            Self::Windows(error) => write!(f, "gateway.toml: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+const CLOCK_KEY: &[u8] = b"clock";
+const BOOKS_KEY: &[u8] = b"books";
+
+impl Gateway {
+    /// Puts a gateway together from a checked configuration and its loaded functions (in the order of the configuration),
+    /// and takes back what lies on flash. `effects` receives what follows at once: segments to release, aggregates of meters
+    /// that are no longer configured, lines for the log.
+    pub fn new(
+        config: &Config,
+        functions: Vec<Function>,
+        recovered: Recovered,
+        now: Now,
+        stopwatch: Box<dyn Stopwatch>,
+        effects: &mut Effects,
+    ) -> Result<Self, StartError> {
+        let mut paths = Paths::new();
+        let mut slots = Vec::with_capacity(functions.len());
+        let mut meters = Vec::new();
+        for (function_config, mut function) in config.functions.iter().zip(functions) {
+            let manifest = &function_config.manifest;
+            let name = manifest.name.clone();
+            function.bind_paths(&mut paths).map_err(|_| StartError::Routing(RoutingError::TooManyPaths))?;
+            let meter_first = u16::try_from(meters.len()).unwrap_or(u16::MAX);
+            meters.extend(manifest.meters.iter().map(|spec| meter_def(&name, spec)));
+            slots.push(Slot {
+                name,
+                version: manifest.version.clone(),
+                function,
+                keep_prefix: manifest.keep_prefix.clone(),
+                report: function_config.report,
+                meter_first,
+                filtered: 0,
+                usage_dirty: false,
+            });
+        }
+        let reads: Vec<bool> = slots.iter().map(|slot| slot.function.reads_fields()).collect();
+        let routing = Routing::new(config, &reads, &mut paths).map_err(StartError::Routing)?;
+        let outbox = Outbox::new(&config.lanes, config.store.segment_bytes.0);
+        let mut gateway = Self {
+            payload_max: config.payload_max.as_usize(),
+            future_skew_max_ms: i64::try_from(config.future_skew_max.0).unwrap_or(i64::MAX),
+            hops_max: config.hops_max,
+            routing,
+            intervals: intervals(config, now),
+            paths,
+            windows: Windows::new(meters).map_err(StartError::Windows)?,
+            dead_letter_lane: outbox.lane_named("dead-letter"),
+            outbox,
+            marks: Marks::new(config.broker.in_flight),
+            books: Books::default(),
+            timeline: Timeline::default(),
+            commit: 0,
+            dirty: false,
+            skewed: 0,
+            hop_limited: 0,
+            dead_letters_lost: 0,
+            complaints: Complaints::default(),
+            aggregates_lost: 0,
+            fold_counts: FoldCounts::default(),
+            kept_topic: String::new(),
+            bytes: Vec::new(),
+            scratch: Scratch::default(),
+            stopwatch,
+            slots,
+        };
+        gateway.recover(recovered, now, effects);
+        Ok(gateway)
+    }
+
+    fn recover(&mut self, recovered: Recovered, now: Now, effects: &mut Effects) {
+        self.outbox.recover(recovered.lanes);
+        let mut gone: BTreeMap<&[u8], u64> = BTreeMap::new();
+        for (key, value) in &recovered.entries {
+            if let Some(function) = function_of(key).filter(|name| !self.slots.iter().any(|slot| slot.is_called(name)))
+            {
+                *gone.entry(function).or_default() += u64::from(key[0] == Space::State as u8);
+            } else if self.restore(key, value, now).is_none() {
+                let key = String::from_utf8_lossy(key).into_owned();
+                let text = format!("the stored value of `{key}` does not fit this configuration; it is left aside");
+                effects.say(log::Level::Warn, "", text);
+            }
+        }
+        for (name, values) in gone {
+            let name = String::from_utf8_lossy(name);
+            let text = format!("function {name} is not configured any more; its state ({values} values) is left aside");
+            effects.say(log::Level::Warn, "", text);
+        }
+        self.outbox.recovered(&mut self.books, &mut effects.releases);
+        self.end_windows(now, effects);
+    }
+
+    /// Cells whose meter is gone leave as partial aggregates: their values were acknowledged.
+    fn end_windows(&mut self, now: Now, effects: &mut Effects) {
+        let now = self.timeline.peek(now);
+        let Self { windows, outbox, books, bytes, aggregates_lost, .. } = self;
+        let mut aggregates =
+            Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
+        let restored = windows.restored(&mut |meter, aggregate| aggregates.put(meter, aggregate));
+        self.dirty |= 0 < restored.emitted;
+        if 0 < restored.emitted {
+            let text = format!(
+                "{} window cells no longer have a meter; their values go upstream as they are",
+                restored.emitted
+            );
+            effects.say(log::Level::Warn, "", text);
+        }
+        if 0 < restored.lost {
+            effects.say(log::Level::Error, "", format!("{} window cells were unreadable and are lost", restored.lost));
+        }
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8], now: Now) -> Option<()> {
+        let (space, rest) = key.split_first()?;
+        match *space {
+            space if space == Space::Books as u8 && rest == BOOKS_KEY => self.books = Books::restore(value)?,
+            space if space == Space::Books as u8 && rest == CLOCK_KEY => self.restore_clock(value, now)?,
+            space if space == Space::Lane as u8 => self.outbox.restore(key, value)?,
+            space if space == Space::Marks as u8 => self.marks.restore(key, value)?,
+            space if space == Space::Cell as u8 => self.windows.restore(key, value).ok()?,
+            space if space == Space::State as u8 => {
+                let name = function_of(key)?;
+                let slot = self.slots.iter_mut().find(|slot| slot.is_called(name))?;
+                slot.function.restore_state(&rest[name.len() + 1..], Some(value));
+            }
+            space if space == Space::Usage as u8 => {
+                let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
+                slot.function.restore_usage(&Usage::decode(value)?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
+        self.commit = take_varint(&mut value)?;
+        let wall_ms = unzigzag(take_varint(&mut value)?);
+        self.timeline.restore(wall_ms, now);
+        Some(())
+    }
+
+    /// Closes the batch: writes everything that has changed since the last one into `effects`, under the next commit number.
+    /// Nothing changed: nothing is written.
+    pub fn seal(&mut self, now: Now, effects: &mut Effects) {
+        let now = self.timeline.read(now);
+        if !self.dirty {
+            return;
+        }
+        self.dirty = false;
+        self.commit += 1;
+        effects.commit = self.commit;
+        let entries = &mut effects.entries;
+        self.windows.drain_dirty(entries);
+        for slot in &mut self.slots {
+            slot.drain_dirty(entries, &mut self.bytes);
+        }
+        self.marks.seal(self.commit, entries, &mut self.bytes);
+        self.outbox.seal(now, &mut effects.lanes, entries, &mut self.bytes);
+        self.books.save(entries, &mut self.bytes);
+        save_clock(self.commit, now, entries, &mut self.bytes);
+    }
+
+    /// Every key and its value as of the last sealed batch, for a snapshot. Call it with nothing unsealed.
+    pub fn export(&mut self, now: Now, entries: &mut Entries) {
+        let now = self.timeline.read(now);
+        self.windows.export(entries);
+        for slot in &self.slots {
+            for (key, value) in slot.function.state_entries() {
+                entries.put(&[&[Space::State as u8], slot.name.as_bytes(), &[0], key], value);
+            }
+            slot.save_usage(entries, &mut self.bytes);
+        }
+        self.marks.export(entries);
+        self.outbox.export(entries);
+        self.books.save(entries, &mut self.bytes);
+        save_clock(self.commit, now, entries, &mut self.bytes);
+    }
+
+    /// Number of the last sealed commit.
+    #[must_use]
+    pub const fn commit(&self) -> u64 {
+        self.commit
+    }
+
+    /// Rough size of the open batch on flash, bytes.
+    #[must_use]
+    pub fn staged_bytes(&self) -> usize {
+        const MARK_BYTES: usize = 5;
+        self.outbox.staged_bytes() + self.marks.open_len() * MARK_BYTES
+    }
+}
+
+/// The function that an entry belongs to, if it is one of a function's state or usage.
+fn function_of(key: &[u8]) -> Option<&[u8]> {
+    let (space, rest) = key.split_first()?;
+    match *space {
+        space if space == Space::State as u8 => Some(&rest[..rest.iter().position(|byte| *byte == 0)?]),
+        space if space == Space::Usage as u8 => Some(rest),
+        _ => None,
+    }
+}
+
+impl Slot {
+    fn is_called(&self, name: &[u8]) -> bool {
+        self.name.as_bytes() == name
+    }
+
+    fn drain_dirty(&mut self, entries: &mut Entries, scratch: &mut Vec<u8>) {
+        let name = self.name.as_bytes();
+        self.function.drain_dirty_state(&mut |key, value| {
+            let key = [&[Space::State as u8][..], name, &[0], key];
+            match value {
+                Some(value) => entries.put(&key, value),
+                None => entries.delete(&key),
+            }
+        });
+        if core::mem::take(&mut self.usage_dirty) {
+            self.save_usage(entries, scratch);
+        }
+    }
+
+    fn save_usage(&self, entries: &mut Entries, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        self.function.usage().encode(scratch);
+        entries.put(&[&[Space::Usage as u8], self.name.as_bytes()], scratch);
+    }
+}
+
+fn save_clock(commit: u64, now: Now, entries: &mut Entries, scratch: &mut Vec<u8>) {
+    scratch.clear();
+    put_varint(scratch, commit);
+    put_varint(scratch, zigzag(now.wall_ms));
+    entries.put(&[&[Space::Books as u8], CLOCK_KEY], scratch);
+}
+
+fn intervals(config: &Config, now: Now) -> Vec<Interval> {
+    let mut intervals = Vec::new();
+    for (slot, function) in config.functions.iter().enumerate() {
+        for trigger in &function.triggers {
+            if let Trigger::Interval(every) = trigger {
+                let every_us = every.0.max(1) * 1000;
+                intervals.push(Interval { slot, every_us, next_us: now.mono_us + every_us });
+            }
+        }
+    }
+    intervals
+}
+
+fn meter_def(function: &str, spec: &MeterSpec) -> MeterDef {
+    let name = format!("{function}.{}", spec.name);
+    MeterDef { topic: format!("meter/{name}"), name, spec: spec.clone() }
+}

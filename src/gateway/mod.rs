@@ -1,0 +1,158 @@
+//! The gateway: one value that owns functions, windows, outbox, marks and books, and decides.
+//!
+//! - `handle` takes what happened and when, and leaves [`Effects`]; `seal` closes a batch of them for one commit. Nothing here
+//!   waits, reads a clock or touches the world.
+//! - Effects become true when their commit is; the shell acknowledges and delivers nothing before.
+//! - The books balance after every event: [`Gateway::residue`] is 0.
+
+mod apply;
+mod complaints;
+mod deadline;
+mod durable;
+mod message;
+mod outlets;
+mod routing;
+mod scans;
+mod status;
+
+use crate::books::{Books, DropReason};
+use crate::effect::Effects;
+use crate::event::Event;
+use crate::field::Paths;
+use crate::function::Function;
+use crate::marks::Marks;
+use crate::outbox::Outbox;
+use crate::time::{Now, Stopwatch, Timeline};
+use crate::window::{Fold, Lateness, Windows};
+
+pub use durable::StartError;
+pub use routing::RoutingError;
+pub use status::{FunctionStatus, LaneStatus, Status};
+
+use complaints::Complaints;
+use deadline::Interval;
+use message::Scratch;
+use routing::Routing;
+
+/// A function in its place: the guest, and what the site says of it.
+struct Slot {
+    name: String,
+    version: String,
+    function: Function,
+    keep_prefix: String,
+    report: bool,
+    /// Gateway-wide number of the function's first meter.
+    meter_first: u16,
+    /// Messages that its declarative filters turned away.
+    filtered: u64,
+    usage_dirty: bool,
+}
+
+/// The whole gateway.
+pub struct Gateway {
+    payload_max: usize,
+    future_skew_max_ms: i64,
+    hops_max: u8,
+    slots: Vec<Slot>,
+    routing: Routing,
+    intervals: Vec<Interval>,
+    paths: Paths,
+    windows: Windows,
+    outbox: Outbox,
+    dead_letter_lane: Option<usize>,
+    marks: Marks,
+    books: Books,
+    timeline: Timeline,
+    commit: u64,
+    /// Something waits for a commit.
+    dirty: bool,
+    skewed: u64,
+    hop_limited: u64,
+    dead_letters_lost: u64,
+    complaints: Complaints,
+    aggregates_lost: u64,
+    fold_counts: FoldCounts,
+    kept_topic: String,
+    bytes: Vec<u8>,
+    scratch: Scratch,
+    stopwatch: Box<dyn Stopwatch>,
+}
+
+/// How values came to their windows, since the start.
+#[derive(Debug, Default)]
+struct FoldCounts {
+    late: u64,
+    overflow: u64,
+}
+
+impl FoldCounts {
+    fn count(&mut self, fold: Option<Fold>) {
+        let Some(fold) = fold else { return };
+        self.late += u64::from(fold.lateness != Lateness::OnTime);
+        self.overflow += u64::from(fold.overflow);
+    }
+}
+
+impl Gateway {
+    /// Takes one event and adds what follows from it to `effects`.
+    pub fn handle(&mut self, now: Now, event: Event<'_>, effects: &mut Effects) {
+        let now = self.timeline.read(now);
+        match event {
+            Event::Message(message) => self.on_message(now, &message, effects),
+            Event::Poison(poison) => self.on_poison(now, &poison, effects),
+            Event::Lost { count } => self.on_lost(count),
+            Event::Connected { epoch, session_present } => self.marks.connected(epoch, session_present),
+            Event::Confirmed { epoch, acks_through } => self.marks.confirmed(epoch, acks_through),
+            Event::Settled { lane, records } => {
+                self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
+                self.dirty = true;
+            }
+            Event::Gone { lane, lost } => {
+                self.outbox.gone(lane, &lost, &mut self.books, &mut effects.releases);
+                self.dirty = true;
+            }
+            Event::Tick => self.on_tick(now, effects),
+        }
+    }
+
+    fn on_lost(&mut self, count: u64) {
+        self.books.received += count;
+        self.books.drop(DropReason::InboxFull, count);
+        self.dirty = true;
+    }
+
+    /// The acknowledgements of a commit have been handed to the link.
+    pub fn acked(&mut self, commit: u64, epoch: u64, acks: u64) {
+        self.marks.acked(commit, epoch, acks);
+    }
+
+    /// Whether a full lane asks for back-pressure: hand in no message until it drains.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.outbox.is_blocked()
+    }
+
+    /// Whether something waits for a commit.
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Received messages that are not accounted for: 0, or there is a defect.
+    #[must_use]
+    pub fn residue(&self) -> i128 {
+        self.books.residue(self.outbox.messages_pending())
+    }
+
+    /// The books.
+    #[must_use]
+    pub const fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// The outbox.
+    #[must_use]
+    pub const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}

@@ -1,0 +1,204 @@
+//! Arguments to a [`Command`]; whatever is not known names the nearest that is.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use super::{DEFAULT_FILE, help};
+use crate::strict::nearest;
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Help(&'static str),
+    Version,
+    Check(CheckOptions),
+    Init { file: PathBuf, force: bool },
+    Run(RunOptions),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CheckOptions {
+    pub(super) file: PathBuf,
+    pub(super) board: Option<String>,
+    pub(super) json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RunOptions {
+    pub(super) file: PathBuf,
+    pub(super) metrics: Option<SocketAddr>,
+}
+
+/// The command line is wrong: what, and what is right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WrongUse(String);
+
+impl fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<lexopt::Error> for WrongUse {
+    fn from(error: lexopt::Error) -> Self {
+        Self(format!("{error}; see `weir --help`"))
+    }
+}
+
+const COMMANDS: [&str; 4] = ["check", "init", "run", "help"];
+
+pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
+    match parser.next()? {
+        None => Err(WrongUse(format!("wants a command: {}; see `weir --help`", COMMANDS.join(", ")))),
+        Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(help::WEIR)),
+        Some(Arg::Short('V') | Arg::Long("version")) => Ok(Command::Version),
+        Some(Arg::Value(name)) => match name.to_string_lossy().as_ref() {
+            "check" => check(&mut parser),
+            "init" => init(&mut parser),
+            "run" => run(&mut parser),
+            "help" => Ok(Command::Help(topic(&mut parser)?)),
+            wrong => Err(unknown("command", wrong, "", &COMMANDS)),
+        },
+        Some(option) => Err(unknown_option(&option, "weir", &["--help", "--version"])),
+    }
+}
+
+fn topic(parser: &mut Parser) -> Result<&'static str, WrongUse> {
+    let Some(argument) = parser.next()? else { return Ok(help::WEIR) };
+    match argument {
+        Arg::Value(name) if name == "check" => Ok(help::CHECK),
+        Arg::Value(name) if name == "init" => Ok(help::INIT),
+        Arg::Value(name) if name == "run" => Ok(help::RUN),
+        Arg::Value(wrong) => Err(unknown("command", &wrong.to_string_lossy(), "", &COMMANDS)),
+        option => Err(unknown_option(&option, "weir help", &["--help"])),
+    }
+}
+
+fn check(parser: &mut Parser) -> Result<Command, WrongUse> {
+    let (mut file, mut board, mut json) = (None, None, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::CHECK)),
+            Arg::Short('b') | Arg::Long("board") => board = Some(parser.value()?.string()?),
+            Arg::Long("json") => json = true,
+            Arg::Value(value) => only_file(&mut file, value)?,
+            wrong => return Err(unknown_option(&wrong, "weir check", &["--board", "--json", "--help"])),
+        }
+    }
+    Ok(Command::Check(CheckOptions { file: or_default(file), board, json }))
+}
+
+fn init(parser: &mut Parser) -> Result<Command, WrongUse> {
+    let (mut file, mut force) = (None, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::INIT)),
+            Arg::Short('f') | Arg::Long("force") => force = true,
+            Arg::Value(value) => only_file(&mut file, value)?,
+            wrong => return Err(unknown_option(&wrong, "weir init", &["--force", "--help"])),
+        }
+    }
+    Ok(Command::Init { file: or_default(file), force })
+}
+
+fn run(parser: &mut Parser) -> Result<Command, WrongUse> {
+    let (mut file, mut metrics) = (None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::RUN)),
+            Arg::Short('m') | Arg::Long("metrics") => metrics = Some(address(&parser.value()?.string()?)?),
+            Arg::Value(value) => only_file(&mut file, value)?,
+            wrong => return Err(unknown_option(&wrong, "weir run", &["--metrics", "--help"])),
+        }
+    }
+    Ok(Command::Run(RunOptions { file: or_default(file), metrics }))
+}
+
+fn address(text: &str) -> Result<SocketAddr, WrongUse> {
+    text.parse().map_err(|_| {
+        WrongUse(format!("--metrics: `{text}` is not an address and a port, as in 127.0.0.1:9187 or [::1]:9187"))
+    })
+}
+
+fn only_file(file: &mut Option<PathBuf>, value: std::ffi::OsString) -> Result<(), WrongUse> {
+    match file.replace(PathBuf::from(&value)) {
+        None => Ok(()),
+        Some(first) => {
+            Err(WrongUse(format!("takes one FILE, got {} and {}", first.display(), value.to_string_lossy())))
+        }
+    }
+}
+
+fn or_default(file: Option<PathBuf>) -> PathBuf {
+    file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+}
+
+fn unknown_option(wrong: &Arg<'_>, command: &str, known: &[&str]) -> WrongUse {
+    let wrong = match wrong {
+        Arg::Short(letter) => format!("-{letter}"),
+        Arg::Long(name) => format!("--{name}"),
+        Arg::Value(value) => value.to_string_lossy().into_owned(),
+    };
+    unknown("option", &wrong, command, known)
+}
+
+fn unknown(what: &str, wrong: &str, command: &str, known: &[&str]) -> WrongUse {
+    let meant = match nearest(wrong, known.iter().copied()) {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None => format!("; known: {}", known.join(", ")),
+    };
+    let of = if command.is_empty() { String::new() } else { format!(" of `{command}`") };
+    WrongUse(format!("`{wrong}` is not a{}{what}{of}{meant}", if what == "option" { "n " } else { " " }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(Parser::from_args(line.split_whitespace())).map_err(|wrong| wrong.to_string())
+    }
+
+    #[test]
+    fn commands_are_read() {
+        let check = |file: &str, board: Option<&str>, json| {
+            Ok(Command::Check(CheckOptions { file: file.into(), board: board.map(str::to_owned), json }))
+        };
+        for (line, want) in [
+            ("check", check("gateway.toml", None, false)),
+            ("check site.toml --board pi-5 --json", check("site.toml", Some("pi-5"), true)),
+            ("check --board=pi-5", check("gateway.toml", Some("pi-5"), false)),
+            ("init a.toml --force", Ok(Command::Init { file: "a.toml".into(), force: true })),
+            ("run --help", Ok(Command::Help(help::RUN))),
+            ("help check", Ok(Command::Help(help::CHECK))),
+            ("--version", Ok(Command::Version)),
+        ] {
+            assert_eq!(parsed(line), want, "{line}");
+        }
+        let metrics = Some("127.0.0.1:9187".parse().unwrap());
+        let run = Command::Run(RunOptions { file: "gateway.toml".into(), metrics });
+        assert_eq!(parsed("run --metrics 127.0.0.1:9187"), Ok(run));
+    }
+
+    #[test]
+    fn wrong_use_names_what_is_right() {
+        for (line, want) in [
+            ("", "wants a command: check, init, run, help; see `weir --help`"),
+            ("chekc", "`chekc` is not a command; did you mean `check`?"),
+            ("check --bord pi-5", "`--bord` is not an option of `weir check`; did you mean `--board`?"),
+            ("check --xyz", "`--xyz` is not an option of `weir check`; known: --board, --json, --help"),
+            ("init --forse", "`--forse` is not an option of `weir init`; did you mean `--force`?"),
+            ("check a b", "takes one FILE, got a and b"),
+            (
+                "run --metrics 9187",
+                "--metrics: `9187` is not an address and a port, as in 127.0.0.1:9187 or [::1]:9187",
+            ),
+        ] {
+            assert_eq!(parsed(line), Err(String::from(want)), "{line}");
+        }
+        assert!(parsed("check --board").unwrap_err().contains("see `weir --help`"));
+    }
+}

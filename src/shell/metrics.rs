@@ -1,0 +1,274 @@
+//! Metrics: the gateway's numbers in Prometheus' text format (exposition format 0.0.4), over HTTP when asked for.
+//!
+//! - Off unless `--metrics ADDR` is given; then `GET /metrics` answers, anything else is 404.
+//! - A scrape is answered by the loop between two turns: numbers of one answer belong together.
+//! - Connections are bounded; a slow reader is closed.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::books::DropReason;
+use crate::function::ErrorKind;
+use crate::gateway::Status;
+use crate::store::Stats;
+
+/// A request for the text: the loop answers it.
+pub type Scrape = oneshot::Sender<String>;
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 4;
+/// A request must have come within this.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the shell adds to the gateway's own numbers.
+#[derive(Clone, Debug, Default)]
+pub struct ShellNumbers {
+    /// The link to the broker: (up, connections so far).
+    pub broker: (bool, u64),
+    /// Sinks: name, up.
+    pub sinks: Vec<(String, bool)>,
+    /// Commits, file syncs, and bytes written to journal, lanes, snapshots and keyed state.
+    pub flash: Vec<(&'static str, u64)>,
+    /// Resident memory, bytes.
+    pub rss: u64,
+    /// What the budget says the process may take, bytes.
+    pub rss_planned: u64,
+    /// Microseconds since the start.
+    pub uptime_us: u64,
+}
+
+/// Serves `listener` until the process ends; each request is passed to `scrapes`.
+pub async fn serve(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
+    let connections = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: others will be closed.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let scrapes = scrapes.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, scrapes.clone()));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            let _ = tokio::time::timeout(2 * HEADER_TIMEOUT, connection).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    scrapes: mpsc::Sender<Scrape>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (status, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => {
+            let (reply, text) = oneshot::channel();
+            match scrapes.send(reply).await {
+                Ok(()) => (StatusCode::OK, text.await.unwrap_or_default()),
+                Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping\n".to_owned()),
+            }
+        }
+        _ => (StatusCode::NOT_FOUND, "only GET /metrics is served here\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let text_format = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, text_format);
+    Ok(response)
+}
+
+/// Names are fixed, label values come from the configuration's names, which need no escaping.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP weir_{name} {help}\n# TYPE weir_{name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl core::fmt::Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "weir_{name} {value}"),
+            _ => writeln!(self.0, "weir_{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl core::fmt::Display) {
+        self.family(name, kind, help);
+        self.sample(name, "", value);
+    }
+}
+
+/// The whole page.
+#[must_use]
+pub fn text(status: &Status<'_>, shell: &ShellNumbers) -> String {
+    let mut text = Text(String::with_capacity(8 * 1024));
+    books(&mut text, status);
+    lanes(&mut text, status);
+    functions(&mut text, status);
+    process(&mut text, status, shell);
+    text.0
+}
+
+fn books(text: &mut Text, status: &Status<'_>) {
+    let books = status.books;
+    text.single(
+        "messages_received_total",
+        "counter",
+        "Messages received, recognised duplicates left out",
+        books.received,
+    );
+    text.single(
+        "messages_duplicate_total",
+        "counter",
+        "Redeliveries recognised and acknowledged again",
+        books.duplicates,
+    );
+    text.family("messages_settled_total", "counter", "Messages by where they went");
+    for (fate, count) in [
+        ("delivered", books.delivered),
+        ("filtered", books.filtered),
+        ("aggregated", books.aggregated),
+        ("dead-lettered", books.dead_lettered),
+        ("expired", books.expired),
+    ] {
+        text.sample("messages_settled_total", &format!("fate=\"{fate}\""), count);
+    }
+    text.family("messages_dropped_total", "counter", "Messages that are gone, by reason");
+    for reason in DropReason::ALL {
+        text.sample("messages_dropped_total", &format!("reason=\"{}\"", reason.name()), books.dropped[reason as usize]);
+    }
+    text.single("messages_pending", "gauge", "Messages that wait in a lane", status.pending);
+    text.single("books_residue", "gauge", "Messages not accounted for: 0, or there is a defect", status.residue);
+}
+
+fn lanes(text: &mut Text, status: &Status<'_>) {
+    text.family("lane_records_pending", "gauge", "Records that wait in the lane");
+    for lane in &status.lanes {
+        text.sample("lane_records_pending", &format!("lane=\"{}\"", lane.name), lane.records);
+    }
+    text.family("lane_bytes", "gauge", "Bytes of the lane on flash");
+    for lane in &status.lanes {
+        text.sample("lane_bytes", &format!("lane=\"{}\"", lane.name), lane.bytes);
+    }
+    text.family("lane_bytes_max", "gauge", "The lane's bound");
+    for lane in &status.lanes {
+        text.sample("lane_bytes_max", &format!("lane=\"{}\"", lane.name), lane.bytes_max);
+    }
+    text.family("lane_records_total", "counter", "Records by how they left the lane");
+    for lane in &status.lanes {
+        let labels = |outcome: &str| format!("lane=\"{}\",outcome=\"{outcome}\"", lane.name);
+        text.sample("lane_records_total", &labels("delivered"), lane.totals.delivered);
+        text.sample("lane_records_total", &labels("expired"), lane.totals.expired);
+        for reason in DropReason::ALL {
+            text.sample("lane_records_total", &labels(reason.name()), lane.totals.dropped[reason as usize]);
+        }
+    }
+}
+
+fn functions(text: &mut Text, status: &Status<'_>) {
+    let per_function = |text: &mut Text,
+                        name: &str,
+                        kind: &str,
+                        help: &str,
+                        value: &dyn Fn(&crate::gateway::FunctionStatus<'_>) -> u64| {
+        text.family(name, kind, help);
+        for function in &status.functions {
+            text.sample(name, &format!("function=\"{}\"", function.name), value(function));
+        }
+    };
+    per_function(text, "function_invocations_total", "counter", "Handler calls", &|f| f.usage.invocations);
+    per_function(text, "function_fuel_total", "counter", "Fuel spent, also by calls that failed", &|f| f.usage.fuel);
+    per_function(text, "function_time_microseconds_total", "counter", "Time spent in handlers", &|f| f.usage.time_us);
+    per_function(text, "function_memory_peak_bytes", "gauge", "Largest linear memory", &|f| f.usage.peak_memory);
+    per_function(text, "function_bytes_in_total", "counter", "Bytes of topics and payloads handed in", &|f| {
+        f.usage.bytes_in
+    });
+    per_function(text, "function_bytes_out_total", "counter", "Bytes of topics and payloads put out", &|f| {
+        f.usage.bytes_out
+    });
+    per_function(text, "function_filtered_total", "counter", "Messages turned away by the declarative filter", &|f| {
+        f.filtered
+    });
+    per_function(text, "function_state_bytes", "gauge", "Durable state", &|f| f.state_bytes);
+    text.family("function_errors_total", "counter", "Failed handler calls, by kind");
+    for function in &status.functions {
+        for kind in ErrorKind::ALL {
+            let labels = format!("function=\"{}\",kind=\"{}\"", function.name, kind.name());
+            text.sample("function_errors_total", &labels, function.usage.errors[kind as usize]);
+        }
+    }
+}
+
+fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
+    text.single("commits_total", "counter", "Commits since the store was made", status.commit);
+    text.single("duplicate_marks", "gauge", "Marks of handled messages that the broker may send again", status.marks);
+    text.single("window_cells", "gauge", "Cells of open windows", status.cells);
+    text.single("window_late_total", "counter", "Values that came after their window had closed", status.late);
+    text.single("window_overflow_total", "counter", "Values folded into an overflow key", status.overflow);
+    text.single(
+        "event_time_skewed_total",
+        "counter",
+        "Event times not believed; the arrival time was taken",
+        status.skewed,
+    );
+    text.single(
+        "chain_limited_total",
+        "counter",
+        "Outputs stopped because their chain was too long",
+        status.hop_limited,
+    );
+    text.single("dead_letters_lost_total", "counter", "Dead letters that found no room", status.dead_letters_lost);
+    text.single("aggregates_lost_total", "counter", "Aggregates that no lane takes", status.aggregates_lost);
+    text.single("broker_up", "gauge", "Whether the link to the broker is up", u8::from(shell.broker.0));
+    text.single("broker_connections_total", "counter", "Connections made to the broker", shell.broker.1);
+    text.family("sink_up", "gauge", "Whether the sink's upstream is reached");
+    for (name, up) in &shell.sinks {
+        text.sample("sink_up", &format!("sink=\"{name}\""), u8::from(*up));
+    }
+    text.family("flash_total", "counter", "Commits, syncs and bytes written since the start, by kind");
+    for (kind, count) in &shell.flash {
+        text.sample("flash_total", &format!("kind=\"{kind}\""), count);
+    }
+    text.single("process_resident_bytes", "gauge", "Resident memory", shell.rss);
+    text.single("process_planned_bytes", "gauge", "Memory that the plan of `weir check` grants", shell.rss_planned);
+    text.single("uptime_seconds", "gauge", "Time since the start", shell.uptime_us / 1_000_000);
+}
+
+/// The store's numbers under their names on the page.
+#[must_use]
+pub fn flash(stats: &Stats) -> Vec<(&'static str, u64)> {
+    vec![
+        ("commits", stats.commits),
+        ("commits-full", stats.commits_full),
+        ("syncs", stats.syncs),
+        ("journal-bytes", stats.journal_bytes),
+        ("lane-bytes", stats.lane_bytes),
+        ("snapshot-bytes", stats.snapshot_bytes),
+        ("snapshots", stats.snapshots),
+        ("fill-bytes", stats.fill_bytes),
+        ("keyed-bytes", stats.keyed_bytes),
+        ("keyed-failures", stats.keyed_failures),
+        ("bad-frames", stats.bad_frames),
+    ]
+}
+
+/// Resident memory of this process in bytes, from the kernel; 0 where it does not tell.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

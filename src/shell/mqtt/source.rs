@@ -1,0 +1,457 @@
+//! The source link: subscribes at the local broker, hands messages to the gateway's loop, acknowledges what it committed.
+//!
+//! - The link never acknowledges by itself; PUBCOMP is its only own answer, at once and whatever it knows of the id.
+//! - It never waits for the consumer: when the inbox is full, or 3.1.1 has delivered `in_flight` unacknowledged messages, it
+//!   stops reading (TCP holds the broker back) and goes on pinging. In 5.0 Receive Maximum does this without stopping.
+//! - It ends only when told to. Every fault is a [`LinkError`], a pause with jitter, and another attempt.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::Incoming;
+use super::connect::{Memory, Role, Session, connect};
+use super::error::LinkError;
+use super::inbox::{Acked, Acks, Inbox, InboxBounds};
+use super::packet::{self, Ack, AckKind, Asked, Packet, Publish, Unfit, Version};
+use super::retry::Retry;
+use super::status::{SharedStatus, Status};
+use super::subscriptions::{Grant, Plan, Subscription};
+use super::wire::Wire;
+use crate::config::{MqttConnection, Qos};
+use crate::units::Bytes;
+
+/// Acks are confirmed by a ping this long after the first of them.
+const CONFIRM_AFTER: Duration = Duration::from_secs(2);
+/// Filters in one SUBSCRIBE (some brokers take no more).
+const FILTERS_MAX: usize = 8;
+/// The broker answers subscriptions within this time, or the session is not worth keeping.
+const SUBACK_PATIENCE: Duration = Duration::from_secs(60);
+/// Refused subscriptions are tried again: access rules change without a reconnection.
+const REFUSED_RETRY: Duration = Duration::from_secs(300);
+/// Packets handed over under one lock.
+const STAGED_MAX: usize = 64;
+/// Room for QoS 0 beyond what QoS 1 and 2 can need.
+const QOS0_ROOM: usize = 1024;
+
+/// What the link is to do.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The local broker.
+    pub connection: MqttConnection,
+    /// What the triggers want.
+    pub subscriptions: Vec<Subscription>,
+    /// Bytes of messages that wait for the loop (`inbox_max` of the configuration).
+    pub inbox_max: Bytes,
+    /// For the jitter of reconnections; should differ between gateways and runs.
+    pub seed: u64,
+}
+
+/// The gateway's end of a running link.
+#[derive(Debug)]
+pub struct Link {
+    /// What came in.
+    pub inbox: Inbox,
+    /// What may be acknowledged.
+    pub acks: Acks,
+    status: Arc<SharedStatus>,
+    stop: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// A copy of the link's status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.get()
+    }
+
+    /// The status, for a reader elsewhere.
+    #[must_use]
+    pub fn shared_status(&self) -> Arc<SharedStatus> {
+        self.status.clone()
+    }
+
+    /// Sends pending acks and a DISCONNECT, and waits for the end (two seconds at most). The broker keeps the session.
+    pub async fn close(self) {
+        self.stop.notify_one();
+        if tokio::time::timeout(Duration::from_secs(2), self.task).await.is_err() {
+            log::warn!("the broker link did not end in time");
+        }
+    }
+}
+
+/// Starts the link on the current runtime. A broker that is away is not an error.
+#[must_use]
+pub fn spawn(source: Source) -> Link {
+    let in_flight = usize::from(source.connection.in_flight.max(1));
+    // Twice: what a lost connection left in the inbox is delivered again by the next one.
+    let kept = 2 * in_flight + STAGED_MAX;
+    let inbox = Inbox::new(InboxBounds {
+        count_max: kept + QOS0_ROOM,
+        count_kept: kept,
+        bytes_max: source.inbox_max.as_usize(),
+    });
+    let acks = Acks::default();
+    let status = Arc::new(SharedStatus::default());
+    let stop = Arc::new(Notify::new());
+    let runner = Runner {
+        plan: Plan::new(&source.subscriptions),
+        retry: Retry::new("broker", source.seed),
+        memory: Memory::default(),
+        epoch: 0,
+        received: Box::default(),
+        source,
+        inbox: inbox.clone(),
+        acks: acks.clone(),
+        status: status.clone(),
+        stop: stop.clone(),
+    };
+    Link { inbox, acks, status, stop, task: tokio::spawn(runner.run()) }
+}
+
+struct Runner {
+    source: Source,
+    plan: Plan,
+    retry: Retry,
+    memory: Memory,
+    epoch: u64,
+    received: Box<Received>,
+    inbox: Inbox,
+    acks: Acks,
+    status: Arc<SharedStatus>,
+    stop: Arc<Notify>,
+}
+
+/// QoS 2 packet ids that got their PUBREC and not yet their PUBREL: a bit each.
+struct Received([u64; 1024]);
+
+impl Default for Received {
+    fn default() -> Self {
+        Self([0; 1024])
+    }
+}
+
+impl Received {
+    const fn insert(&mut self, id: u16) {
+        self.0[id as usize / 64] |= 1 << (id % 64);
+    }
+
+    const fn remove(&mut self, id: u16) -> bool {
+        let (word, bit) = (&mut self.0[id as usize / 64], 1 << (id % 64));
+        let was = *word & bit != 0;
+        *word &= !bit;
+        was
+    }
+}
+
+/// Why a session's loop came back without an error.
+struct Stopped;
+
+impl Runner {
+    async fn run(mut self) {
+        for (a, b) in &self.plan.overlaps {
+            log::warn!("subscriptions `{a}` and `{b}` overlap: some brokers deliver a message of both twice");
+        }
+        loop {
+            let stop = self.stop.clone();
+            let (error, held) = tokio::select! {
+                biased;
+                () = stop.notified() => return,
+                outcome = connect(&self.source.connection, Role::Source, &mut self.memory) => match outcome {
+                    Err(error) => (error, None),
+                    Ok(session) => {
+                        let begun = Instant::now();
+                        match self.serve(session).await {
+                            Ok(Stopped) => return,
+                            Err(error) => (error, Some(begun.elapsed())),
+                        }
+                    }
+                },
+            };
+            let (pause, reason) = self.retry.failed(error, held, &self.source.connection, &self.status);
+            if held.is_some() {
+                self.inbox.put(&mut vec![Incoming::Disconnected { epoch: self.epoch, reason }]);
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.notified() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn serve(&mut self, session: Session) -> Result<Stopped, LinkError> {
+        let MqttConnection { host, port, keep_alive, packet_max, .. } = &self.source.connection;
+        let (version, session_present) = (session.version, session.connack.session_present);
+        let keep_alive = Duration::from_millis(keep_alive.0);
+        let wire = Wire::new(session, packet_max.as_usize(), keep_alive, self.status.clone());
+        self.epoch += 1;
+        self.acks.begin(self.epoch);
+        self.status.update(|status| {
+            status.connected = true;
+            status.version = Some(version);
+            status.epoch = self.epoch;
+        });
+        let kept = if session_present { "kept our session" } else { "has no session of ours" };
+        log::info!("broker: connected to {host}:{port}, {version}; it {kept}");
+        if self.epoch > 1 && !session_present {
+            log::warn!("broker: it forgot our session: messages published while we were away are lost");
+        }
+        if !session_present {
+            *self.received = Received::default();
+        }
+        let mut serving = Serving {
+            resubscribed: self.plan.is_resubscription(version, session_present),
+            epoch: self.epoch,
+            unacked: 0,
+            unacked_max: match version {
+                Version::V311 => u32::from(self.source.connection.in_flight.max(1)),
+                Version::V5 => u32::MAX,
+            },
+            staged: vec![Incoming::Connected { epoch: self.epoch, version, session_present }],
+            confirm_at: None,
+            confirmed: 0,
+            subscribing: Subscribing::default(),
+            received: &mut self.received,
+            wire,
+        };
+        serving.subscribing.begin(self.plan.asked.clone(), &mut serving.wire);
+        let outcome = serving.run(&self.inbox, &self.acks, &self.stop).await;
+        let reason = match &outcome {
+            Ok(Stopped) => Some(0),
+            Err(LinkError::Malformed(_)) => Some(0x81),
+            Err(LinkError::Stalled(_)) => Some(0x83),
+            Err(_) => None,
+        };
+        if let Some(reason) = reason {
+            serving.wire.close(reason).await;
+        }
+        outcome
+    }
+}
+
+/// One session, from CONNACK to its end.
+struct Serving<'a> {
+    wire: Wire,
+    epoch: u64,
+    resubscribed: bool,
+    unacked: u32,
+    unacked_max: u32,
+    staged: Vec<Incoming>,
+    confirm_at: Option<Instant>,
+    confirmed: u64,
+    subscribing: Subscribing,
+    received: &'a mut Received,
+}
+
+impl Serving<'_> {
+    async fn run(&mut self, inbox: &Inbox, acks: &Acks, stop: &Notify) -> Result<Stopped, LinkError> {
+        let mut acked = Vec::new();
+        loop {
+            let reading = self.take_in(inbox)?;
+            acks.take(&mut acked);
+            self.acknowledge(&mut acked);
+            let wake_at = self.on_time()?;
+            if inbox.load().0 >= STAGED_MAX {
+                // The loop shares our thread: without a pause it would find a full inbox, and QoS 0 dropped.
+                tokio::task::yield_now().await;
+            }
+            tokio::select! {
+                biased;
+                () = stop.notified() => {
+                    acks.take(&mut acked);
+                    self.acknowledge(&mut acked);
+                    return Ok(Stopped);
+                }
+                () = acks.filled() => {}
+                () = inbox.emptied(), if !reading => {}
+                result = self.wire.turn(reading, wake_at) => result?,
+            }
+        }
+    }
+
+    /// Handles what was read, as far as there is room; whether to read on.
+    fn take_in(&mut self, inbox: &Inbox) -> Result<bool, LinkError> {
+        loop {
+            inbox.put(&mut self.staged);
+            while self.staged.len() < STAGED_MAX {
+                if self.unacked >= self.unacked_max || !self.wire.has_room() {
+                    inbox.put(&mut self.staged);
+                    return Ok(false);
+                }
+                let Some(packet) = self.wire.take()? else {
+                    inbox.put(&mut self.staged);
+                    return Ok(inbox.has_room());
+                };
+                self.on_packet(packet)?;
+            }
+            if !inbox.has_room() {
+                inbox.put(&mut self.staged);
+                return Ok(false);
+            }
+        }
+    }
+
+    fn on_packet(&mut self, packet: Packet) -> Result<(), LinkError> {
+        let epoch = self.epoch;
+        match packet {
+            Packet::Publish(Publish { topic, payload, packet_id, qos, dup, retain }) => {
+                self.unacked += u32::from(qos != Qos::AtMostOnce);
+                let resubscribed = retain && self.resubscribed;
+                self.staged.push(Incoming::Publish {
+                    epoch,
+                    topic,
+                    payload,
+                    packet_id,
+                    qos,
+                    dup,
+                    retain,
+                    resubscribed,
+                });
+            }
+            Packet::Unfit(unfit) => {
+                self.unacked += u32::from(unfit.qos != Qos::AtMostOnce);
+                let Unfit { size, why, .. } = unfit;
+                log::debug!("broker: a publish of {size} bytes is unfit: {why:?}");
+                self.staged.push(Incoming::Unfit { epoch, unfit });
+            }
+            Packet::Ack(Ack { kind: AckKind::PubRel, packet_id, .. }) => {
+                // 0x92, packet identifier not found: no error after a restart, and the broker can forget the id.
+                let reason = if self.received.remove(packet_id) { 0 } else { 0x92 };
+                self.wire.answer(Ack { kind: AckKind::PubComp, packet_id, reason });
+            }
+            Packet::Ack(_) => log::debug!("broker: an acknowledgement of a publish that was not ours"),
+            Packet::SubAck { packet_id, codes } => {
+                if let Some(grants) = self.subscribing.on_suback(packet_id, &codes) {
+                    self.staged.push(Incoming::Granted { epoch, grants });
+                }
+            }
+            Packet::PingResp => {
+                if let Some(acks_through) = self.wire.pong().filter(|acks| *acks > self.confirmed) {
+                    self.confirmed = acks_through;
+                    self.staged.push(Incoming::Confirmed { epoch, acks_through });
+                }
+            }
+            Packet::Disconnect { reason: 0x8e, .. } => return Err(LinkError::TakenOver),
+            Packet::Disconnect { reason, text } => return Err(LinkError::Disconnected { reason, text }),
+            Packet::ConnAck(_) => return Err(packet::Malformed("a second CONNACK").into()),
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, acked: &mut Vec<Acked>) {
+        for Acked { packet_id, qos } in acked.drain(..) {
+            let kind = match qos {
+                Qos::AtMostOnce => continue,
+                Qos::AtLeastOnce => AckKind::PubAck,
+                Qos::ExactlyOnce => {
+                    self.received.insert(packet_id);
+                    AckKind::PubRec
+                }
+            };
+            self.wire.ack(Ack { kind, packet_id, reason: 0 });
+            self.unacked = self.unacked.saturating_sub(1);
+        }
+    }
+
+    /// Does what is due; returns when something is due next, always a time to come.
+    fn on_time(&mut self) -> Result<Option<Instant>, LinkError> {
+        self.subscribing.on_time(&mut self.wire)?;
+        let confirm_at = self.confirm();
+        Ok(confirm_at.into_iter().chain(self.subscribing.due()).min())
+    }
+
+    /// Has unconfirmed acks confirmed by a ping; any ping that is on its way is waited for first.
+    fn confirm(&mut self) -> Option<Instant> {
+        if self.wire.acks() == self.confirmed {
+            self.confirm_at = None;
+        } else if !self.wire.is_pinging() {
+            let now = Instant::now();
+            let due = *self.confirm_at.get_or_insert(now + CONFIRM_AFTER);
+            if now < due {
+                return Some(due);
+            }
+            self.confirm_at = None;
+            self.wire.ping();
+        }
+        None
+    }
+}
+
+/// The subscriptions of one session until the broker has answered them all.
+#[derive(Default)]
+struct Subscribing {
+    waiting: Vec<(u16, Vec<Asked>)>,
+    grants: Vec<Grant>,
+    refused: Vec<Asked>,
+    due: Option<Instant>,
+    last_id: u16,
+    /// Grants of the first round were told.
+    was_told: bool,
+}
+
+impl Subscribing {
+    fn begin(&mut self, mut asked: Vec<Asked>, wire: &mut Wire) {
+        if asked.is_empty() {
+            return;
+        }
+        self.due = Some(Instant::now() + SUBACK_PATIENCE);
+        while !asked.is_empty() {
+            let rest = asked.split_off(asked.len().min(FILTERS_MAX));
+            self.last_id = self.last_id % 0x7fff + 1;
+            let version = wire.version();
+            packet::subscribe(version, self.last_id, &asked, wire.output());
+            self.waiting.push((self.last_id, core::mem::replace(&mut asked, rest)));
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// All grants of the round, once the last answer is in.
+    fn on_suback(&mut self, packet_id: u16, codes: &[u8]) -> Option<Vec<Grant>> {
+        let index = self.waiting.iter().position(|(id, _)| *id == packet_id)?;
+        let (_, asked) = self.waiting.swap_remove(index);
+        for (line, index) in asked.into_iter().zip(0..) {
+            let grant = Grant::new(&line, codes.get(index).copied().unwrap_or(0x80));
+            if grant.granted.is_err() {
+                self.refused.push(line);
+            }
+            self.grants.push(grant);
+        }
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        self.due = (!self.refused.is_empty()).then(|| Instant::now() + REFUSED_RETRY);
+        for grant in &self.grants {
+            match grant.granted {
+                Err(_) if self.was_told => log::debug!("broker: {grant}"),
+                Err(_) => log::error!("broker: {grant}"),
+                Ok(_) if grant.falls_short() => log::warn!("broker: {grant}"),
+                Ok(_) => log::debug!("broker: {grant}"),
+            }
+        }
+        self.was_told = true;
+        Some(core::mem::take(&mut self.grants))
+    }
+
+    fn on_time(&mut self, wire: &mut Wire) -> Result<(), LinkError> {
+        match self.due {
+            Some(due) if due <= Instant::now() => {
+                if !self.waiting.is_empty() {
+                    return Err(LinkError::Stalled("does not answer SUBSCRIBE"));
+                }
+                let refused = core::mem::take(&mut self.refused);
+                self.due = None;
+                self.begin(refused, wire);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

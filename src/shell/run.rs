@@ -1,0 +1,459 @@
+//! The loop: takes what happened, asks the gateway, commits, acknowledges, wakes the sinks. The one owner of everything.
+//!
+//! - Order of a batch: commit → acknowledge → release and wake. Nothing overtakes it.
+//! - The loop never waits for flash: one batch is being committed while the next one fills.
+//! - A failed commit ends the loop with [`RunError`]: nothing of the batch was acknowledged, broker and journal hold the truth.
+//! - A full disk is no failure: the batch waits and is tried again, and no further message is taken meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::clock::Clock;
+use super::logging;
+use super::metrics::{self, Scrape, ShellNumbers};
+use super::mqtt::{Acked, Incoming, Link};
+use super::sink::{LaneEnds, Sink, SinkEvent};
+use super::store::{CommitAnswer, StoreHandle};
+use crate::config::{CommitPolicy, Qos};
+use crate::effect::Effects;
+use crate::entry::Entries;
+use crate::event::{Event, Message, Poison};
+use crate::gateway::Gateway;
+use crate::pacing::Pacing;
+use crate::store::CommitError;
+use crate::time::Now;
+
+/// Entries taken from the inbox at once.
+const TURN_MAX: usize = 256;
+/// A full disk is tried again after this.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+/// Retries after which the process ends if sinks have delivered meanwhile: a start on a full disk can let go what a running
+/// gateway cannot.
+const FULL_RETRIES_MAX: u32 = 120;
+/// The last batch of an orderly end has this long to reach the flash.
+const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The store failed: nothing of the last batch was acknowledged; a restart finds the truth.
+#[derive(Debug)]
+pub struct RunError(String);
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the commit failed: {}; nothing of it was acknowledged", self.0)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// The middle.
+    pub gateway: Gateway,
+    /// What its start left to be carried out.
+    pub effects: Effects,
+    /// The clock.
+    pub clock: Clock,
+    /// The link to the broker.
+    pub link: Link,
+    /// The store's thread.
+    pub store: StoreHandle,
+    /// Its answers.
+    pub answers: mpsc::Receiver<CommitAnswer>,
+    /// Names and tasks of the sinks.
+    pub sinks: Vec<(String, Sink)>,
+    /// What the sinks report.
+    pub settled: mpsc::Receiver<SinkEvent>,
+    /// What the sinks are told.
+    pub ends: Arc<LaneEnds>,
+    /// Requests for the metrics page.
+    pub scrapes: mpsc::Receiver<Scrape>,
+    /// When to commit.
+    pub policy: CommitPolicy,
+    /// The Receive Maximum that the link announces.
+    pub receive_max: u16,
+    /// What the plan grants, bytes.
+    pub rss_planned: u64,
+}
+
+/// The loop.
+pub struct Loop {
+    parts: Parts,
+    pacing: Pacing,
+    /// The batch that fills.
+    open: Effects,
+    /// An emptied one, for its buffers.
+    spare: Effects,
+    /// A batch is on its way to flash.
+    committing: bool,
+    /// The disk was full: this batch is sent again then.
+    waiting: Option<(Instant, Effects)>,
+    full_retries: u32,
+    wants_snapshot: bool,
+    /// Taken from the inbox, not handled yet.
+    incoming: Vec<Incoming>,
+    next: usize,
+    epoch: u64,
+}
+
+enum Turn {
+    Incoming,
+    Committed(Option<CommitAnswer>),
+    Settled(SinkEvent),
+    Scrape(Scrape),
+    Deadline,
+    Stop,
+}
+
+impl Loop {
+    /// Ready to run.
+    #[must_use]
+    pub fn new(mut parts: Parts) -> Self {
+        let pacing = Pacing::new(parts.policy, parts.receive_max);
+        let open = core::mem::take(&mut parts.effects);
+        Self {
+            parts,
+            pacing,
+            open,
+            spare: Effects::default(),
+            committing: false,
+            waiting: None,
+            full_retries: 0,
+            wants_snapshot: false,
+            incoming: Vec::with_capacity(TURN_MAX),
+            next: 0,
+            epoch: 0,
+        }
+    }
+
+    /// Runs until SIGTERM or SIGINT asks for an orderly end, or the store fails.
+    pub async fn run(mut self) -> Result<(), RunError> {
+        let mut stop = Stop::new();
+        self.release(&[]);
+        // What the start has left to do (windows that are over, aggregates of meters that have gone) waits for no message.
+        self.tick();
+        loop {
+            let now = self.parts.clock.now();
+            self.log();
+            self.submit_if_due(now);
+            match self.turn(now, &mut stop).await {
+                Turn::Incoming => self.handle_incoming(),
+                Turn::Committed(answer) => self.committed(answer)?,
+                Turn::Settled(event) => self.settled(event),
+                Turn::Scrape(reply) => drop(reply.send(self.page(now))),
+                Turn::Deadline => self.tick(),
+                Turn::Stop => return self.finish().await,
+            }
+        }
+    }
+
+    /// Waits for the next thing to happen. Flash first, then sinks, so that room is made before more comes in.
+    async fn turn(&mut self, now: Now, stop: &mut Stop) -> Turn {
+        if self.next < self.incoming.len() && self.may_take() {
+            return Turn::Incoming;
+        }
+        let deadline = self.deadline(now);
+        let takes = self.may_take() && self.next == self.incoming.len();
+        let Self { parts, incoming, .. } = self;
+        tokio::select! {
+            biased;
+            answer = parts.answers.recv(), if self.committing => Turn::Committed(answer),
+            Some(event) = parts.settled.recv() => Turn::Settled(event),
+            () = parts.link.inbox.take(TURN_MAX, incoming), if takes => Turn::Incoming,
+            Some(scrape) = parts.scrapes.recv() => Turn::Scrape(scrape),
+            () = sleep_until(deadline) => Turn::Deadline,
+            () = stop.asked() => Turn::Stop,
+        }
+    }
+
+    /// Whether a further message may be handled: no lane asks for back-pressure, the disk is not full, and the open batch has room.
+    fn may_take(&self) -> bool {
+        let full = self.waiting.is_some() || self.parts.gateway.is_blocked();
+        // While one batch is being committed the next may grow to what two would hold, no further.
+        let crowded = self.committing && self.parts.policy.bytes_max.as_usize() * 2 < self.parts.gateway.staged_bytes();
+        !full && !crowded
+    }
+
+    fn deadline(&self, now: Now) -> Instant {
+        const IDLE_US: u64 = 60_000_000;
+        let batch = if self.committing || self.waiting.is_some() { None } else { self.pacing.deadline() };
+        let due = self.parts.gateway.deadline(now).into_iter().chain(batch).min();
+        let at = Instant::from_std(self.parts.clock.instant(due.unwrap_or(now.mono_us + IDLE_US)));
+        self.waiting.as_ref().map_or(at, |(retry, _)| at.min(*retry))
+    }
+
+    fn handle_incoming(&mut self) {
+        while self.next < self.incoming.len() && self.may_take() {
+            let now = self.parts.clock.now();
+            let item = core::mem::replace(&mut self.incoming[self.next], Incoming::Dropped { count: 0 });
+            self.next += 1;
+            self.handle(now, &item);
+            if self.is_due(now) {
+                break;
+            }
+        }
+        if self.next == self.incoming.len() {
+            self.incoming.clear();
+            self.next = 0;
+        }
+    }
+
+    fn handle(&mut self, now: Now, item: &Incoming) {
+        let gateway = &mut self.parts.gateway;
+        match item {
+            Incoming::Publish { epoch, topic, payload, packet_id, qos, dup, retain, resubscribed } => {
+                let Ok(topic) = core::str::from_utf8(topic) else { return };
+                let message = Message {
+                    topic,
+                    payload,
+                    qos: *qos,
+                    packet_id: *packet_id,
+                    dup: *dup,
+                    retained: *retain,
+                    resubscribed: *resubscribed,
+                    epoch: *epoch,
+                };
+                gateway.handle(now, Event::Message(message), &mut self.open);
+                self.pacing.message(now.mono_us, *qos != Qos::AtMostOnce);
+            }
+            Incoming::Unfit { epoch, unfit } => {
+                let poison = Poison {
+                    topic: &unfit.topic,
+                    payload: &[],
+                    size: unfit.size as u64,
+                    reason: unfit.why.text(),
+                    qos: unfit.qos,
+                    packet_id: unfit.packet_id,
+                    dup: unfit.dup,
+                    epoch: *epoch,
+                };
+                gateway.handle(now, Event::Poison(poison), &mut self.open);
+                self.pacing.message(now.mono_us, unfit.qos != Qos::AtMostOnce);
+            }
+            Incoming::Connected { epoch, version, session_present } => {
+                let session = if *session_present { "session resumed" } else { "new session" };
+                log::info!("connected to the broker: {version}, {session}");
+                self.epoch = *epoch;
+                let event = Event::Connected { epoch: *epoch, session_present: *session_present };
+                gateway.handle(now, event, &mut self.open);
+                self.pacing.connected();
+            }
+            // The link has said these itself, in the words of its cause.
+            Incoming::Disconnected { .. } | Incoming::Granted { .. } => {}
+            Incoming::Confirmed { epoch, acks_through } => {
+                let event = Event::Confirmed { epoch: *epoch, acks_through: *acks_through };
+                gateway.handle(now, event, &mut self.open);
+            }
+            Incoming::Dropped { count: 0 } => {}
+            Incoming::Dropped { count } => {
+                gateway.handle(now, Event::Lost { count: *count }, &mut self.open);
+                self.pacing.idle_work(now.mono_us);
+            }
+        }
+    }
+
+    fn settled(&mut self, event: SinkEvent) {
+        let now = self.parts.clock.now();
+        let event = match &event {
+            SinkEvent::Settled { lane, records } => Event::Settled { lane: *lane, records },
+            SinkEvent::Gone { lane, lost } => Event::Gone { lane: *lane, lost: *lost },
+        };
+        self.parts.gateway.handle(now, event, &mut self.open);
+        // A segment that may go is room that somebody may wait for.
+        if self.open.releases.is_empty() {
+            self.pacing.idle_work(now.mono_us);
+        } else {
+            self.pacing.work(now.mono_us);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.parts.clock.now();
+        self.parts.gateway.handle(now, Event::Tick, &mut self.open);
+        if self.parts.gateway.is_dirty() {
+            self.pacing.work(now.mono_us);
+        }
+        if self.waiting.as_ref().is_some_and(|(retry, _)| *retry <= Instant::now())
+            && let Some((_, mut effects)) = self.waiting.take()
+        {
+            // What the sinks delivered meanwhile frees segments, but only with a commit behind this one.
+            effects.room_follows = !self.open.releases.is_empty();
+            self.send(effects);
+        }
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        self.pacing.is_due(now.mono_us, self.parts.gateway.staged_bytes())
+    }
+
+    /// Seals the open batch and sends it to the store, if its time has come and no other is on its way.
+    fn submit_if_due(&mut self, now: Now) {
+        if !self.committing && self.waiting.is_none() && self.is_due(now) {
+            self.submit(now);
+        }
+    }
+
+    fn submit(&mut self, now: Now) {
+        self.parts.gateway.seal(now, &mut self.open);
+        self.pacing.sealed();
+        self.log();
+        if self.open.is_empty() {
+            return;
+        }
+        let effects = core::mem::replace(&mut self.open, core::mem::take(&mut self.spare));
+        // The snapshot shows the gateway as of this batch, so it is taken before anything else is handled.
+        let snapshot = core::mem::take(&mut self.wants_snapshot).then(|| {
+            let mut entries = Entries::default();
+            self.parts.gateway.export(now, &mut entries);
+            entries
+        });
+        self.send(effects);
+        if let Some(entries) = snapshot {
+            self.parts.store.snapshot(entries.into_bytes());
+        }
+    }
+
+    fn send(&mut self, effects: Effects) {
+        self.committing = true;
+        self.parts.store.commit(effects);
+    }
+
+    fn committed(&mut self, answer: Option<CommitAnswer>) -> Result<(), RunError> {
+        let Some(answer) = answer else { return Err(RunError("the store's thread has ended".to_owned())) };
+        self.committing = false;
+        self.wants_snapshot |= answer.wants_snapshot;
+        match answer.result {
+            Ok(()) => {
+                self.full_retries = 0;
+                self.carry_out(answer.effects);
+                Ok(())
+            }
+            Err(CommitError::Full) => {
+                self.full_retries += 1;
+                if FULL_RETRIES_MAX < self.full_retries && !self.open.releases.is_empty() {
+                    return Err(RunError("the disk is full, and what was delivered cannot be let go".to_owned()));
+                }
+                log::error!(
+                    "the disk is full: no message is taken until there is room; free some, or lower the lanes' bytes-max"
+                );
+                self.waiting = Some((Instant::now() + FULL_RETRY, answer.effects));
+                Ok(())
+            }
+            Err(CommitError::Failed(what)) => Err(RunError(what)),
+        }
+    }
+
+    /// The batch is on flash: now, and only now, the broker and the sinks may know.
+    fn carry_out(&mut self, mut effects: Effects) {
+        let epoch = self.epoch;
+        let acks = effects.acks.iter().filter(|ack| ack.epoch == epoch);
+        let acks = acks.map(|ack| Acked { packet_id: ack.packet_id, qos: ack.qos });
+        let count = acks.clone().count();
+        if 0 < count {
+            self.parts.link.acks.send(epoch, acks);
+            let mono_us = self.parts.clock.now().mono_us;
+            self.pacing.acked(mono_us, u32::try_from(count).unwrap_or(u32::MAX));
+            self.parts.gateway.acked(effects.commit, epoch, count as u64);
+        }
+        self.release(&effects.releases);
+        effects.clear();
+        self.spare = effects;
+    }
+
+    /// Gives the store back what no sink needs any more, and tells the sinks how far they may read.
+    fn release(&mut self, releases: &[crate::effect::Release]) {
+        for release in releases {
+            self.parts.store.release(release.lane, release.below_segment);
+        }
+        let outbox = self.parts.gateway.outbox();
+        for (index, lane) in outbox.lanes().iter().enumerate() {
+            self.parts.ends.set(index, lane.head_seq(), lane.sealed_seq());
+        }
+        self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
+    }
+
+    fn log(&mut self) {
+        self.open.log.drain(..).for_each(|line| logging::print(&line));
+        let lost = core::mem::take(&mut self.open.log_lost);
+        if 0 < lost {
+            log::warn!("{lost} log lines were left out: too many at once");
+        }
+    }
+
+    fn page(&self, now: Now) -> String {
+        let link = self.parts.link.status();
+        let stats = self.parts.store.stats();
+        let shell = ShellNumbers {
+            broker: (link.connected, link.epoch),
+            sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
+            flash: metrics::flash(&stats),
+            rss: metrics::resident_bytes(),
+            rss_planned: self.parts.rss_planned,
+            uptime_us: now.mono_us,
+        };
+        metrics::text(&self.parts.gateway.status(), &shell)
+    }
+
+    /// An orderly end: what was handled is committed and acknowledged; what was not stays with the broker.
+    async fn finish(mut self) -> Result<(), RunError> {
+        log::info!("stopping: committing what was taken");
+        let deadline = Instant::now() + LAST_COMMIT_PATIENCE;
+        loop {
+            if self.committing {
+                match tokio::time::timeout_at(deadline, self.parts.answers.recv()).await {
+                    Ok(answer) => self.committed(answer)?,
+                    Err(_) => return Err(RunError("the last commit took too long".to_owned())),
+                }
+            } else if self.waiting.is_some() {
+                return Err(RunError("the disk is full".to_owned()));
+            } else if self.parts.gateway.is_dirty() {
+                let now = self.parts.clock.now();
+                self.submit(now);
+            } else {
+                break;
+            }
+        }
+        for (_, sink) in self.parts.sinks {
+            sink.close().await;
+        }
+        self.parts.link.close().await;
+        self.parts.store.close().await;
+        log::info!("stopped");
+        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+}
+
+impl Stop {
+    fn new() -> Self {
+        Self { terminate: signal(SignalKind::terminate()).ok(), interrupt: signal(SignalKind::interrupt()).ok() }
+    }
+
+    async fn asked(&mut self) {
+        let Self { terminate, interrupt } = self;
+        let terminate = async {
+            match terminate {
+                Some(signal) => drop(signal.recv().await),
+                None => core::future::pending().await,
+            }
+        };
+        let interrupt = async {
+            match interrupt {
+                Some(signal) => drop(signal.recv().await),
+                None => core::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = terminate => {}
+            () = interrupt => {}
+        }
+    }
+}

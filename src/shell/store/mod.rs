@@ -1,0 +1,422 @@
+//! The store's thread: the one place that waits for flash.
+//!
+//! - Jobs are done in the order in which they were given. The loop has at most one commit on its way.
+//! - Nobody waits here but those who ask for records; a handle gives its jobs away and goes on.
+//! - One process per data folder: a lock file is held for as long as the store is open.
+
+mod disk;
+mod sled_state;
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self as jobs, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::sink::Records;
+use crate::config::StoreConfig;
+use crate::effect::Effects;
+use crate::store::{Batch, Commit, CommitError, Flush, LaneAppend, Recovered, Settings, Stats, Store, find_salt};
+
+pub use disk::Folder;
+pub use sled_state::SledState;
+
+/// Jobs that wait: more than the loop and all sinks can have on their way.
+const JOBS_MAX: usize = 256;
+/// The thread looks after its reserve when it had nothing to do for so long.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// Why the data folder cannot be used.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The folder or a file in it.
+    Io(std::io::Error, String),
+    /// Another process has it.
+    Locked(PathBuf),
+    /// The store itself.
+    Store(CommitError, PathBuf),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error, what) => write!(f, "gateway.data-dir: {what}: {error}"),
+            Self::Locked(dir) => {
+                write!(
+                    f,
+                    "gateway.data-dir: {} is in use by another gateway; each needs a folder of its own",
+                    dir.display()
+                )
+            }
+            Self::Store(error, dir) => write!(f, "gateway.data-dir: {}: {error}", dir.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What became of a commit, and its effects back.
+#[derive(Debug)]
+pub struct CommitAnswer {
+    /// As given.
+    pub effects: Effects,
+    /// Whether it is on flash.
+    pub result: Result<(), CommitError>,
+    /// A snapshot is due.
+    pub wants_snapshot: bool,
+}
+
+enum Job {
+    Commit(Effects),
+    Release { lane: usize, below_segment: u32 },
+    Snapshot(Vec<u8>),
+    Read { lane: usize, from_seq: u64, bytes_max: usize, into: Vec<u8>, reply: oneshot::Sender<Read> },
+    Close(oneshot::Sender<()>),
+}
+
+type Read = Result<(Batch, Vec<u8>), String>;
+
+/// Gives jobs to the store's thread.
+#[derive(Clone, Debug)]
+pub struct StoreHandle {
+    jobs: SyncSender<Job>,
+    stats: Arc<Mutex<Stats>>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+impl StoreHandle {
+    /// Opens the store in its folder and starts its thread. `lanes` are those of the configuration; lanes that are found on
+    /// flash beside them follow in [`Recovered::lanes`], and are known by their place there. Blocks while it recovers.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or another process uses it. Damage is no error: see [`Recovered::report`].
+    pub fn open(
+        config: &StoreConfig,
+        lanes: &[String],
+        dirty_bytes_max: usize,
+    ) -> Result<(Self, Recovered, mpsc::Receiver<CommitAnswer>), OpenError> {
+        let dir = &config.dir;
+        fs::create_dir_all(dir).map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
+        let lock = lock(dir)?;
+        let (salt, is_new) = identity(dir)?;
+        let settings = Settings {
+            segment_bytes: u32::try_from(config.segment_bytes.0).unwrap_or(u32::MAX),
+            journal_bytes_max: config.journal_bytes_max.0,
+            dirty_bytes_max,
+            salt,
+            lanes: lanes.to_vec(),
+        };
+        let keyed = config.sled.then(|| SledState::new(&dir.join("state"), config.sled_cache));
+        let opened = Store::open(Folder::new(dir), keyed, &settings);
+        let (store, recovered) = opened.map_err(|error| OpenError::Store(error, dir.clone()))?;
+        report(dir, &recovered, is_new);
+        let (jobs, todo) = jobs::sync_channel(JOBS_MAX);
+        let (answers, answered) = mpsc::channel(2);
+        let stats = Arc::new(Mutex::new(store.stats()));
+        let worker = Worker {
+            store,
+            names: recovered.lanes.iter().map(|lane| lane.name.clone()).collect(),
+            answers,
+            stats: stats.clone(),
+            flush_interval: Duration::from_millis(config.flush_interval.0),
+            snapshot_interval: Duration::from_millis(config.snapshot_interval.0),
+            late_snapshot: None,
+            in_step: true,
+            _lock: lock,
+        };
+        let thread = std::thread::Builder::new().name("weir-store".to_owned()).spawn(move || worker.run(&todo));
+        let thread = thread.map_err(|error| OpenError::Io(error, "no thread for the store".to_owned()))?;
+        Ok((Self { jobs, stats, thread: Arc::new(Mutex::new(Some(thread))) }, recovered, answered))
+    }
+
+    /// Commits; the answer comes to the receiver of [`StoreHandle::open`]. One at a time.
+    pub fn commit(&self, effects: Effects) {
+        self.give(Job::Commit(effects));
+    }
+
+    /// Lets the segments of a lane below `below_segment` go.
+    pub fn release(&self, lane: usize, below_segment: u32) {
+        self.give(Job::Release { lane, below_segment });
+    }
+
+    /// Writes a snapshot: the entries are all that exist, as of the last commit given.
+    pub fn snapshot(&self, entries: Vec<u8>) {
+        self.give(Job::Snapshot(entries));
+    }
+
+    /// A dead thread is noticed where its answer is awaited.
+    fn give(&self, job: Job) {
+        if let Err(TrySendError::Full(_)) = self.jobs.try_send(job) {
+            log::error!("the store's thread is {JOBS_MAX} jobs behind; one was left out");
+        }
+    }
+
+    /// A copy of the counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands the last changes to the keyed store, waits for it, and ends the thread.
+    pub async fn close(self) {
+        let (reply, done) = oneshot::channel();
+        self.give(Job::Close(reply));
+        let _ = done.await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Records for StoreHandle {
+    async fn read(&self, lane: usize, from_seq: u64, bytes_max: usize, into: Vec<u8>) -> Read {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Read { lane, from_seq, bytes_max, into, reply };
+        self.jobs.try_send(job).map_err(|_| "the store is busy or gone".to_owned())?;
+        answer.await.map_err(|_| "the store's thread has ended".to_owned())?
+    }
+}
+
+/// The thread.
+struct Worker {
+    store: Store<Folder, Option<SledState>>,
+    names: Vec<String>,
+    answers: mpsc::Sender<CommitAnswer>,
+    stats: Arc<Mutex<Stats>>,
+    flush_interval: Duration,
+    snapshot_interval: Duration,
+    /// A snapshot that found no room, as of the last commit that happened.
+    late_snapshot: Option<Vec<u8>>,
+    /// Whether the last commit happened. If not, the gateway is ahead of the flash, and so is its snapshot: written now, it would
+    /// show the entries of a commit whose records are missing.
+    in_step: bool,
+    _lock: File,
+}
+
+impl Worker {
+    fn run(mut self, todo: &jobs::Receiver<Job>) {
+        let mut since_flush = Timer::new(self.flush_interval);
+        let mut since_snapshot = Timer::new(self.snapshot_interval);
+        loop {
+            match todo.recv_timeout(IDLE.min(self.flush_interval)) {
+                Ok(Job::Close(reply)) => {
+                    self.flush();
+                    // Dropping the store waits for the keyed store's last batch.
+                    drop(self.store);
+                    drop(reply);
+                    return;
+                }
+                // It is asked for again with the answer to the commit that is tried again.
+                Ok(Job::Snapshot(_)) if !self.in_step => {}
+                Ok(Job::Snapshot(entries)) => {
+                    since_snapshot.restart();
+                    self.snapshot(entries);
+                }
+                Ok(job) => {
+                    if self.work(job, since_snapshot.is_due()).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if since_flush.is_due() || self.store.needs_flush() {
+                since_flush.restart();
+                self.flush();
+            }
+            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.store.stats();
+        }
+    }
+
+    /// `Err`: nobody waits for answers any more.
+    fn work(&mut self, job: Job, snapshot_due: bool) -> Result<(), ()> {
+        match job {
+            Job::Commit(effects) => {
+                // A full journal waits for the snapshot that had no room: it comes first.
+                if let Some(entries) = self.late_snapshot.take() {
+                    self.snapshot(entries);
+                }
+                let result = self.commit(&effects);
+                self.in_step = result.is_ok();
+                if result.is_ok() {
+                    self.late_snapshot = None;
+                }
+                let wants_snapshot = snapshot_due || self.store.needs_snapshot();
+                let answer = CommitAnswer { effects, result, wants_snapshot };
+                return self.answers.blocking_send(answer).map_err(drop);
+            }
+            Job::Release { lane, below_segment } => {
+                if let Some(name) = self.names.get(lane)
+                    && let Err(error) = self.store.release(name, below_segment)
+                {
+                    log::warn!("lane {name}: segments could not be let go: {error}");
+                }
+            }
+            Job::Read { lane, from_seq, bytes_max, into, reply } => {
+                // A sink that has gone needs no answer.
+                let _ = reply.send(self.read(lane, from_seq, bytes_max, into));
+            }
+            Job::Snapshot(_) | Job::Close(_) => {}
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, effects: &Effects) -> Result<(), CommitError> {
+        let mut appends = Vec::with_capacity(effects.lanes.len());
+        for batch in &effects.lanes {
+            let lane = self.names.get(batch.lane);
+            let lane = lane.ok_or_else(|| CommitError::Failed(format!("there is no lane {}", batch.lane)))?;
+            appends.push(LaneAppend {
+                lane,
+                segment: batch.segment,
+                first_seq: batch.first_seq,
+                count: batch.count,
+                first_message: batch.first_message,
+                messages: batch.messages,
+                at_ms: batch.at_ms,
+                records: &batch.records,
+            });
+        }
+        self.store.lend_reserve(effects.room_follows);
+        self.store.commit(&Commit { entries: effects.entries.bytes(), lanes: &appends })
+    }
+
+    fn read(&mut self, lane: usize, from_seq: u64, bytes_max: usize, mut into: Vec<u8>) -> Read {
+        let name = self.names.get(lane).ok_or_else(|| format!("there is no lane {lane}"))?;
+        into.clear();
+        let batch = self.store.read(name, from_seq, bytes_max, &mut into).map_err(|error| error.to_string())?;
+        Ok((batch, into))
+    }
+
+    fn snapshot(&mut self, entries: Vec<u8>) {
+        match self.store.snapshot(&entries) {
+            Ok(()) => {}
+            Err(CommitError::Full) => {
+                log::warn!("no room for a snapshot; it is tried again");
+                self.late_snapshot = Some(entries);
+            }
+            // The journal still has everything: the next commit tells whether the disk is really broken.
+            Err(error) => log::error!("the snapshot failed: {error}"),
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Flush::Stale(Some(reason)) = self.store.flush() {
+            log::warn!("keyed state fell behind and is written anew with the next snapshot: {reason}");
+        }
+    }
+
+    fn idle(&mut self) {
+        if let Err(error) = self.store.maintain() {
+            log::warn!("the store's reserve for full disks cannot be made: {error}");
+        }
+    }
+}
+
+/// When something is next due.
+#[expect(clippy::disallowed_methods, reason = "the store's own housekeeping; nothing of it shows in any result")]
+mod timer {
+    use std::time::{Duration, Instant};
+
+    pub struct Timer {
+        every: Duration,
+        last: Instant,
+    }
+
+    impl Timer {
+        pub fn new(every: Duration) -> Self {
+            Self { every, last: Instant::now() }
+        }
+
+        pub fn is_due(&self) -> bool {
+            self.every <= self.last.elapsed()
+        }
+
+        pub fn restart(&mut self) {
+            self.last = Instant::now();
+        }
+    }
+}
+
+use timer::Timer;
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let failed = |error| OpenError::Io(error, format!("cannot open {}", path.display()));
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The folder's own number, made once; frames of another folder are never valid here. And whether it is new.
+///
+/// Everything hangs on this number, so a damaged or missing file must not decide: where there is data, the data tells.
+fn identity(dir: &Path) -> Result<(u32, bool), OpenError> {
+    let path = dir.join("identity");
+    let written = fs::read_to_string(&path).ok().and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
+    let found = find_salt(&mut Folder::new(dir)).map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
+    let salt = found.or(written).unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
+    if written == Some(salt) {
+        return Ok((salt, false));
+    }
+    let write = || {
+        let temporary = dir.join("identity.tmp");
+        let mut file = File::create(&temporary)?;
+        writeln!(file, "{salt:08x}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    if found.is_some() {
+        log::warn!("{}: was damaged or missing and is written anew from the data", path.display());
+        // A full disk is no reason to stay away: the data tells the next time as well.
+        let _ = write();
+        return Ok((salt, false));
+    }
+    write().map_err(|error| OpenError::Io(error, format!("cannot write {}", path.display())))?;
+    Ok((salt, true))
+}
+
+/// Says what was found wrong, and what it cost.
+fn report(dir: &Path, recovered: &Recovered, is_new: bool) {
+    let report = &recovered.report;
+    let dir = dir.display();
+    if report.is_loss() {
+        log::error!(
+            "{dir}: the store was damaged: {} commits lost, {} snapshots unreadable, {} bytes set aside; the rest is sound",
+            report.bad_frames,
+            report.bad_snapshots,
+            report.quarantined_bytes
+        );
+    }
+    if report.empty_but_expected {
+        log::error!("{dir}: the snapshot that the journal builds on is lost: values are missing");
+    }
+    if report.healed {
+        log::warn!("{dir}: damage was healed from the keyed store");
+    }
+    if 0 < report.torn_tails + report.uncommitted_frames {
+        let dropped = report.torn_tails + report.uncommitted_frames;
+        log::info!("{dir}: {dropped} unfinished writes were dropped: none of it had been acknowledged");
+    }
+    if !is_new && recovered.entries.is_empty() {
+        log::warn!(
+            "{dir}: the store is empty although it has an identity: either nothing was ever committed, or its data is gone"
+        );
+    }
+}

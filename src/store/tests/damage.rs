@@ -1,0 +1,167 @@
+//! Flipped bits, garbage, cut and missing files: the store opens, tells, and never hands out what was not written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rig::{LANES, MapKeyed, Model, Rig, settings};
+use crate::store::keyed::VALUE_MAX;
+use crate::store::mem_disk::MemDisk;
+use crate::store::{Recovered, Store, find_salt};
+
+/// Every value that a key ever had.
+type History = BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>;
+
+/// A life of 80 steps, without an orderly end.
+fn lived(seed: u64) -> (MemDisk, Model, History) {
+    let disk = MemDisk::default();
+    let mut rig = Rig::new(&disk, seed);
+    let mut history = History::new();
+    rig.open().unwrap();
+    for _ in 0..80 {
+        rig.step().unwrap();
+        for (key, value) in &rig.acked.entries {
+            history.entry(key.clone()).or_default().insert(value.clone());
+        }
+    }
+    (disk, rig.acked, history)
+}
+
+/// Opens a damaged disk without a keyed store's help and checks that all it hands out is true. Records that could be read.
+fn open_damaged(disk: &MemDisk, model: &Model, history: &History, context: &str) -> (Recovered, usize) {
+    let (mut store, recovered) = Store::open(disk.clone(), MapKeyed::default(), &settings())
+        .unwrap_or_else(|error| panic!("{context}: {error}"));
+    for (key, value) in &recovered.entries {
+        assert!(history.get(key).is_some_and(|values| values.contains(value)), "{context}: a value never written");
+    }
+    let mut readable = 0;
+    for (lane, found) in LANES.iter().zip(&recovered.lanes) {
+        let records = &model.lanes[LANES.iter().position(|name| name == lane).unwrap_or(0)].records;
+        let (mut seq, mut out) = (found.extents.first().map_or(1, |extent| extent.first_seq), Vec::new());
+        while seq < found.next_seq {
+            let batch = store.read(lane, seq, 5000, &mut out).unwrap();
+            let gap = batch.lost.map_or(0, |lost| lost.until_seq - lost.from_seq);
+            assert_eq!(batch.first_seq, seq + gap, "{context}");
+            assert!(gap > 0 || batch.records > 0, "{context}: reading does not advance");
+            let from = batch.first_seq as usize - 1;
+            let want = records[from..from + batch.records as usize].concat();
+            assert!(out == want, "{context}: {lane} at {}: other bytes", batch.first_seq);
+            seq = batch.first_seq + u64::from(batch.records);
+            readable += batch.records as usize;
+        }
+    }
+    (recovered, readable)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_told_or_does_not_matter() {
+    let (disk, model, history) = lived(4);
+    let (_, all) = open_damaged(&disk.fork(), &model, &history, "undamaged");
+    for (name, len) in disk.files() {
+        for byte in (0..len).step_by(197) {
+            let damaged = disk.fork();
+            damaged.flip(&name, byte, (byte % 8) as u8);
+            let context = format!("{name}, byte {byte}");
+            let (recovered, readable) = open_damaged(&damaged, &model, &history, &context);
+            let report = &recovered.report;
+            // A header whose first bytes are hit is no header any more: at the journal's end, that is silence.
+            let silent = name.starts_with("journal/") && byte % 4096 < 8;
+            if recovered.entries != model.entries && !silent {
+                assert!(report.torn_tails > 0 || report.is_loss(), "{context}: {report:?}");
+            }
+            assert!(readable + 6 >= all || report.is_loss() || report.torn_tails > 0 || name.starts_with("lanes/"));
+        }
+    }
+}
+
+#[test]
+fn garbage_cut_and_missing_files_never_keep_the_store_from_opening() {
+    for seed in [4, 5, 6] {
+        let (disk, model, history) = lived(seed);
+        for (name, len) in disk.files() {
+            for (what, change) in [
+                ("zeroed", Box::new(|bytes: &mut Vec<u8>| bytes.fill(0)) as Box<dyn Fn(&mut Vec<u8>)>),
+                ("garbage", Box::new(|bytes| bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0x5a))),
+                ("cut in half", Box::new(move |bytes| bytes.truncate(len / 2))),
+                ("cut by 1000", Box::new(move |bytes| bytes.truncate(len.saturating_sub(1000)))),
+                ("emptied", Box::new(Vec::clear)),
+                ("a page zeroed", Box::new(|bytes| bytes.iter_mut().skip(4096).take(4096).for_each(|byte| *byte = 0))),
+            ] {
+                let damaged = disk.fork();
+                damaged.damage(&name, change);
+                let context = format!("seed {seed}, {name} {what}");
+                open_damaged(&damaged, &model, &history, &context);
+                // And again: what the first opening did about it must not be worse than the damage.
+                open_damaged(&damaged, &model, &history, &format!("{context}, second time"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_keyed_store_heals_a_lost_snapshot_and_a_lost_commit() {
+    for prefix in ["snapshot/0", "journal/0"] {
+        let disk = MemDisk::default();
+        let mut rig = Rig::new(&disk, 9);
+        rig.open().unwrap();
+        rig.commit([false, false], 1).unwrap();
+        // The first flush finds an empty copy; the snapshot fills it.
+        rig.store().flush();
+        for _ in 0..20 {
+            rig.commit([true, false], 40).unwrap();
+        }
+        rig.snapshot().unwrap();
+        for _ in 0..12 {
+            rig.commit([true, false], 40).unwrap();
+        }
+        rig.store().flush();
+        for _ in 0..3 {
+            rig.commit([true, false], 40).unwrap();
+        }
+        let victim = disk.files().into_iter().map(|(name, _)| name).find(|name| name.starts_with(prefix));
+        // In the journal, the frame of one of the first commits behind the snapshot.
+        disk.flip(&victim.expect("there is one"), 8192 + 100, 3);
+        if prefix.starts_with("snapshot") {
+            disk.damage("snapshot/0000000001.snap", |bytes| bytes[70] ^= 1);
+        }
+        rig.open().unwrap();
+        assert!(rig.recovered.report.healed && !rig.recovered.report.is_loss(), "{:?}", rig.recovered.report);
+        assert!(rig.store().needs_snapshot());
+        let short = |map: &BTreeMap<Vec<u8>, Vec<u8>>| -> BTreeMap<Vec<u8>, Vec<u8>> {
+            map.iter().filter(|(_, value)| value.len() <= VALUE_MAX).map(|(k, v)| (k.clone(), v.clone())).collect()
+        };
+        assert_eq!(short(&rig.recovered.entries), short(&rig.acked.entries), "{prefix}");
+    }
+}
+
+#[test]
+fn without_journal_and_snapshot_the_lanes_keep_their_records() {
+    let disk = MemDisk::default();
+    let mut rig = Rig::new(&disk, 12);
+    rig.open().unwrap();
+    for _ in 0..10 {
+        rig.commit([true, true], 700).unwrap();
+    }
+    let wanted = rig.acked.lanes.each_ref().map(|lane| lane.records.len() as u64 + 1);
+    for (name, _) in disk.files() {
+        if name.starts_with("journal/") {
+            disk.damage(&name, Vec::clear);
+        }
+    }
+    rig.keyed = MapKeyed::default();
+    rig.open().unwrap();
+    assert!(rig.recovered.report.empty_but_expected && rig.recovered.entries.is_empty());
+    let found: Vec<u64> = rig.recovered.lanes.iter().map(|lane| lane.next_seq).collect();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_lost_salt_is_found_in_the_data() {
+    let (mut disk, ..) = lived(4);
+    assert_eq!(find_salt(&mut disk), Ok(Some(settings().salt)));
+    for (name, _) in disk.files() {
+        if name.starts_with("snapshot/") {
+            disk.damage(&name, Vec::clear);
+        }
+    }
+    assert_eq!(find_salt(&mut disk), Ok(Some(settings().salt)));
+    assert_eq!(find_salt(&mut MemDisk::default()), Ok(None));
+}

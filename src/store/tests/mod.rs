@@ -1,0 +1,7 @@
+//! The store against a model, on a disk that loses power, rots and fills.
+
+mod crash;
+mod damage;
+mod full;
+mod ordinary;
+mod rig;

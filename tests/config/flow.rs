@@ -1,0 +1,81 @@
+//! What only the whole configuration shows.
+
+use crate::texts::*;
+
+/// A function for each (name, chain, emits, keep-prefix), the first with an mqtt trigger as well.
+fn chained(functions: &[(&str, &str, &str, &str)]) -> Vec<String> {
+    let mut gateway =
+        String::from("[broker]\nurl = \"mqtt://localhost\"\n[[sink]]\nname = \"c\"\ntype = \"file\"\ndir = \"d\"\n");
+    let mut texts = Texts { host: Some("hall-3"), ..Texts::default() };
+    for (index, (name, chain, emits, prefix)) in functions.iter().enumerate() {
+        gateway += &format!("[[function]]\npath = \"functions/{name}\"\n[[function.trigger]]\nchain = \"{chain}\"\n");
+        if index == 0 {
+            gateway += "[[function.trigger]]\nmqtt = \"raw/+\"\n";
+        }
+        texts = texts.function(name, &format!("emits = [\"{emits}\"]\nkeep-prefix = \"{prefix}\"\n"));
+    }
+    examine(&texts.with("gateway.toml", &gateway)).1
+}
+
+#[test]
+fn a_chain_that_comes_back_is_refused_with_its_way() {
+    assert!(chained(&[("a", "never", "x/1", "ka/"), ("b", "x/+", "y", "kb/"), ("c", "y", "z", "kc/")]).is_empty());
+    const FIX: &str = "; narrow an emits, a keep-prefix or a chain trigger on this way";
+    for (functions, want) in [
+        (
+            vec![("a", "y", "x/1", "ka/"), ("b", "x/+", "y", "kb/")],
+            "function.a: chain loop: a emits x/1 -> b emits y -> a",
+        ),
+        (vec![("a", "x/#", "x/1", "ka/")], "function.a: chain loop: a emits x/1 -> a"),
+        (vec![("a", "never", "x", "ka/"), ("b", "x", "w", "")], "function.b: chain loop: b keeps x -> b"),
+        (
+            vec![("a", "kb/#", "x", "ka/"), ("b", "ka/raw/+", "w", "kb/")],
+            "function.a: chain loop: a keeps ka/raw/+ -> b keeps kb/ka/raw/+ -> a",
+        ),
+    ] {
+        assert_eq!(chained(&functions), [format!("gateway.toml: {want}{FIX}")], "{functions:?}");
+    }
+}
+
+#[test]
+fn what_the_gateway_publishes_does_not_come_in_again() {
+    let sink = "[[sink]]\nname = \"up\"\ntype = \"mqtt\"\nurl = \"mqtt://LOCALHOST:1883\"\n";
+    assert!(faults_with(sink).is_empty());
+    let gateway = format!("{SMALL}{sink}").replace("plant/+/temperature", "#");
+    refuses(
+        &gateway,
+        &[
+            "gateway.toml: function.mean.trigger[0].mqtt: `#` takes weir/hall-3/#, which sink `up` publishes to the same broker: \
+           messages would go round for ever; narrow it, or give the sink another topic-prefix",
+        ],
+    );
+    let elsewhere = gateway.replace("LOCALHOST:1883", "far.example.org");
+    assert!(examine(&site(&elsewhere)).1.is_empty());
+    let twin = faults_with(&format!("{sink}client-id = \"weir-hall-3\"\n"));
+    assert!(twin.len() == 1 && twin[0].contains("sink.up.client-id: is that of [broker]"), "{twin:?}");
+}
+
+#[test]
+fn emits_that_nobody_takes_are_warned_of() {
+    let lane = "[[lane]]\nname = \"a\"\ntopics = [\"alerts/#\"]\n";
+    let texts = |emits: &str| site(&format!("{SMALL}{lane}")).function("mean", &format!("emits = [\"{emits}\"]\n"));
+    assert!(examine(&texts("alerts/x")).1.is_empty());
+    let want = "gateway.toml: warning: function.mean: emits noise/#, which no lane and no chain takes: what it emits there is dropped";
+    assert_eq!(examine(&texts("noise/#")).1, [want]);
+    let meters = examine(&site(&format!("{SMALL}{lane}"))).1;
+    assert!(
+        meters.len() == 1 && meters[0].contains("meter/mean.t, which no lane takes: they go to the first lane"),
+        "{meters:?}"
+    );
+}
+
+#[test]
+fn two_gateways_of_one_name_are_warned_of() {
+    let mut texts = site(SMALL);
+    texts.host = Some("raspberrypi");
+    let (_, faults) = examine(&texts);
+    assert!(faults.len() == 1 && faults[0].contains("warning: gateway.id: is not given, and many hosts"), "{faults:?}");
+    texts.host = None;
+    let (_, faults) = examine(&texts);
+    assert!(faults[0].contains("gateway.id: is missing, and the host has no name"), "{faults:?}");
+}

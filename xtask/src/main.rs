@@ -1,0 +1,44 @@
+//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`.
+//!
+//! - What a bare machine lacks is found or fetched; what cannot be got is named, with the fix.
+//! - Nothing is written outside of `target/`, but for the packages that apt-get installs.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+mod c;
+mod demo;
+mod functions;
+mod need;
+mod tests;
+mod wasm;
+mod wasm_target;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask functions          build the modules in functions/ to target/functions/NAME/
+cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
+cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
+
+WEIR_NO_RUSTUP=1               never ask rustup for the wasm32 target: use Debian's packages
+WEIR_WASM_LD=FILE              the linker for functions, in place of the one that is found";
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let result = match command.as_str() {
+        "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
+        "test" => tests::run(root, &rest),
+        "demo" => demo::run(root, &rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
