@@ -311,6 +311,12 @@ impl Lane {
         self.head_seq
     }
 
+    /// Messages settled with all records before [`Lane::head_seq`].
+    #[must_use]
+    pub const fn head_message(&self) -> u64 {
+        self.head_message
+    }
+
     /// The number that the next record gets.
     #[must_use]
     pub const fn next_seq(&self) -> u64 {

@@ -12,10 +12,12 @@ mod journal;
 pub mod keyed;
 mod lane_log;
 pub mod mem_disk;
+pub mod overlay;
 mod read;
 mod recover;
 pub mod segment;
 mod snapshot;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

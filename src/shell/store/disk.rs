@@ -14,6 +14,7 @@ use crate::store::disk::{Disk, DiskError, DiskFile};
 #[derive(Clone, Debug)]
 pub struct Folder {
     root: PathBuf,
+    writable: bool,
 }
 
 /// One of its files.
@@ -27,7 +28,13 @@ impl Folder {
     /// The folder at `root`, which exists.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), writable: true }
+    }
+
+    /// The same, for looking only: files are opened for reading, so that it works where nothing may be written.
+    #[must_use]
+    pub fn read_only(root: &Path) -> Self {
+        Self { root: root.to_owned(), writable: false }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -88,7 +95,7 @@ impl Disk for Folder {
 
     fn open(&mut self, path: &str) -> Result<Option<OpenFile>, DiskError> {
         let path = self.path(path);
-        match OpenOptions::new().read(true).write(true).open(&path) {
+        match OpenOptions::new().read(true).write(self.writable).open(&path) {
             Ok(file) => Ok(Some(OpenFile { file, path })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(told("open", &path, &error)),

@@ -5,6 +5,7 @@
 //! - One process per data folder: a lock file is held for as long as the store is open.
 
 mod disk;
+pub mod inspect;
 mod sled_state;
 
 use std::fs::{self, File, OpenOptions};
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::sink::Records;
 use crate::config::StoreConfig;
 use crate::effect::Effects;
+use crate::store::disk::DiskError;
 use crate::store::{Batch, Commit, CommitError, Flush, LaneAppend, Recovered, Settings, Stats, Store, find_salt};
 
 pub use disk::Folder;
@@ -352,15 +354,26 @@ mod timer {
 
 use timer::Timer;
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Who only looks (`weir store check`) holds the lock for a moment: it is tried a few times.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Takes the folder for this process.
+///
+/// # Errors
+/// [`OpenError::Locked`]: another process has it.
+pub fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let failed = |error| OpenError::Io(error, format!("cannot open {}", path.display()));
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(OpenError::Locked(dir.to_owned()))
 }
 
 /// The folder's own number, made once; frames of another folder are never valid here. And whether it is new.
@@ -368,8 +381,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 /// Everything hangs on this number, so a damaged or missing file must not decide: where there is data, the data tells.
 fn identity(dir: &Path) -> Result<(u32, bool), OpenError> {
     let path = dir.join("identity");
-    let written = fs::read_to_string(&path).ok().and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
-    let found = find_salt(&mut Folder::new(dir)).map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
+    let (found, written) = salts(dir).map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
     let salt = found.or(written).unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
     if written == Some(salt) {
         return Ok((salt, false));
@@ -390,6 +402,13 @@ fn identity(dir: &Path) -> Result<(u32, bool), OpenError> {
     }
     write().map_err(|error| OpenError::Io(error, format!("cannot write {}", path.display())))?;
     Ok((salt, true))
+}
+
+/// The folder's number as its data tells it, and as the file `identity` does.
+fn salts(dir: &Path) -> Result<(Option<u32>, Option<u32>), DiskError> {
+    let written = fs::read_to_string(dir.join("identity")).ok();
+    let written = written.and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
+    Ok((find_salt(&mut Folder::read_only(dir))?, written))
 }
 
 /// Says what was found wrong, and what it cost.

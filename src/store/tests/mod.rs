@@ -3,5 +3,6 @@
 mod crash;
 mod damage;
 mod full;
+mod look;
 mod ordinary;
 mod rig;
