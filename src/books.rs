@@ -1,5 +1,6 @@
 //! The books: where every received message went. `received = delivered + filtered + aggregated + dead-lettered + expired +
-//! dropped(reason) + pending`, all the time; the residue is a metric that must be 0.
+//! dropped(reason) + pending`, all the time; the residue is a metric that must be 0. A dead letter that is replayed enters once
+//! more, as `replayed` on the left.
 //!
 //! - Every message is entered once when it is received and once when it is settled; what is neither is pending in a lane.
 //! - A message that produced records is settled by the last of them (see `record.rs`); one that failed in any function is
@@ -24,12 +25,24 @@ pub enum DropReason {
     Damaged = 4,
     /// The record is larger than its whole lane.
     TooLarge = 5,
+    /// Somebody threw the dead letter away.
+    Purged = 6,
+    /// The dead letter was handled once more; what came of it has its own fate.
+    Replayed = 7,
 }
 
 impl DropReason {
     /// Every reason, in the order of their codes.
-    pub const ALL: [Self; 6] =
-        [Self::InboxFull, Self::LaneFull, Self::NoLane, Self::Undeliverable, Self::Damaged, Self::TooLarge];
+    pub const ALL: [Self; 8] = [
+        Self::InboxFull,
+        Self::LaneFull,
+        Self::NoLane,
+        Self::Undeliverable,
+        Self::Damaged,
+        Self::TooLarge,
+        Self::Purged,
+        Self::Replayed,
+    ];
 
     /// The name used in metrics and upstream.
     #[must_use]
@@ -41,6 +54,8 @@ impl DropReason {
             Self::Undeliverable => "undeliverable",
             Self::Damaged => "damaged",
             Self::TooLarge => "too-large",
+            Self::Purged => "purged",
+            Self::Replayed => "replayed",
         }
     }
 }
@@ -79,6 +94,8 @@ pub struct Books {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Redeliveries that were recognised: acknowledged again, not received again.
     pub duplicates: u64,
+    /// Dead letters that were handled once more: each is a further message to be accounted for.
+    pub replayed: u64,
 }
 
 impl Books {
@@ -98,7 +115,7 @@ impl Books {
         self.dropped[reason as usize] += messages;
     }
 
-    /// `received` less everything that is accounted for; anything but 0 is a defect.
+    /// `received` and `replayed` less everything that is accounted for; anything but 0 is a defect.
     #[must_use]
     pub fn residue(&self, pending: u64) -> i128 {
         let settled = self.delivered
@@ -107,7 +124,7 @@ impl Books {
             + self.dead_lettered
             + self.expired
             + self.dropped.iter().sum::<u64>();
-        i128::from(self.received) - i128::from(settled) - i128::from(pending)
+        i128::from(self.received) + i128::from(self.replayed) - i128::from(settled) - i128::from(pending)
     }
 
     fn totals(&self) -> [u64; 7] {
@@ -125,7 +142,7 @@ impl Books {
     /// Writes the books as one entry.
     pub fn save(&self, entries: &mut Entries, scratch: &mut Vec<u8>) {
         scratch.clear();
-        for total in self.totals().into_iter().chain(self.dropped) {
+        for total in self.totals().into_iter().chain(self.dropped).chain([self.replayed]) {
             put_varint(scratch, total);
         }
         entries.put(&[&[Space::Books as u8], b"books"], scratch);
@@ -144,8 +161,9 @@ impl Books {
             expired: take_varint(value)?,
             duplicates: take_varint(value)?,
             dropped: Default::default(),
+            replayed: 0,
         };
-        for total in &mut books.dropped {
+        for total in books.dropped.iter_mut().chain([&mut books.replayed]) {
             *total = take_varint(value)?;
         }
         Some(books)
@@ -173,7 +191,7 @@ mod tests {
 
     #[test]
     fn books_come_back_as_they_were_saved() {
-        let mut books = Books { received: 300, duplicates: 2, ..Books::default() };
+        let mut books = Books { received: 300, duplicates: 2, replayed: 5, ..Books::default() };
         books.drop(DropReason::Damaged, 7);
         let mut list = Entries::default();
         books.save(&mut list, &mut Vec::new());

@@ -18,6 +18,7 @@ pub mod dead_letter;
 pub mod field;
 pub mod filter;
 pub mod strict;
+pub mod health;
 pub mod board;
 pub mod manifest;
 pub mod config;

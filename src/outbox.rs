@@ -5,6 +5,7 @@
 //! - A record that leaves undelivered is counted by reason, and said upstream in a loss record; none vanishes.
 //! - Memory is O(segments), not O(records): an [`Extent`] a segment.
 
+mod ahead;
 mod losses;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::record::{Record, RecordKind};
 use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::{Now, WallMillis};
 use crate::units::Bytes;
+use ahead::Ahead;
 use losses::{EXPIRED, Losses, REASONS};
 
 /// The answer to [`Outbox::offer`].
@@ -49,6 +51,15 @@ pub enum Outcome {
     Expired,
     /// It can never be delivered, or its bytes are damaged.
     Dropped(DropReason),
+}
+
+/// Why [`Outbox::take_out`] does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is not there, or not any more, or not committed yet.
+    Absent,
+    /// Too many have left out of turn: those in front must go first.
+    TooMany,
 }
 
 /// One record that left a lane.
@@ -87,6 +98,10 @@ pub struct Lane {
     totals: LaneTotals,
     dirty: bool,
     losses: Losses,
+    /// Records behind the head that have left already.
+    ahead: Ahead,
+    /// The entry of `ahead` is on flash.
+    ahead_saved: bool,
     /// Upstream has taken something since the last batch.
     reached: bool,
     staged: LaneBatch,
@@ -154,10 +169,20 @@ impl Outbox {
         lane.restore(value)
     }
 
+    /// Takes back which records of a lane have left before their turn; call after [`Outbox::recover`].
+    pub fn restore_ahead(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let name = core::str::from_utf8(key.get(1..)?).ok()?;
+        let lane = self.lanes.iter_mut().find(|lane| lane.config.name == name)?;
+        (lane.ahead, lane.ahead_saved) = (Ahead::restore(value)?, true);
+        Some(())
+    }
+
     /// Ends recovering: lets go what was delivered before the restart, and enters what the store could not read any more.
     pub fn recovered(&mut self, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
+            lane.ahead.cut(lane.next_seq);
             lane.enter_damage(books);
+            lane.head_seq = lane.ahead.pass(lane.head_seq);
             lane.release(index, releases);
         }
     }
@@ -228,6 +253,20 @@ impl Outbox {
         chosen.release(lane, releases);
     }
 
+    /// Takes one record out of a lane, wherever in it: a dead letter that is replayed or purged. What follows stays.
+    pub fn take_out(
+        &mut self,
+        lane: usize,
+        sequence: u64,
+        reason: DropReason,
+        releases: &mut Vec<Release>,
+    ) -> Result<(), NotTaken> {
+        let chosen = self.lanes.get_mut(lane).ok_or(NotTaken::Absent)?;
+        chosen.take_out(sequence, reason)?;
+        chosen.release(lane, releases);
+        Ok(())
+    }
+
     /// The store cannot read some records any more: they are lost, counted, and passed over.
     pub fn gone(&mut self, lane: usize, lost: &Lost, books: &mut Books, releases: &mut Vec<Release>) {
         let Some(chosen) = self.lanes.get_mut(lane) else { return };
@@ -294,6 +333,8 @@ impl Lane {
             totals: LaneTotals::default(),
             dirty: false,
             losses: Losses::default(),
+            ahead: Ahead::default(),
+            ahead_saved: false,
             reached: false,
             staged: LaneBatch::default(),
         }
@@ -331,8 +372,14 @@ impl Lane {
 
     /// Undelivered records.
     #[must_use]
-    pub const fn records_pending(&self) -> u64 {
-        self.next_seq - self.head_seq
+    pub fn records_pending(&self) -> u64 {
+        (self.next_seq - self.head_seq).saturating_sub(self.ahead.len())
+    }
+
+    /// Whether the record has left before its turn.
+    #[must_use]
+    pub fn has_left(&self, sequence: u64) -> bool {
+        sequence < self.head_seq || self.ahead.contains(sequence)
     }
 
     /// Undelivered records that settle a message.
@@ -379,20 +426,38 @@ impl Lane {
 
     /// Gives up every undelivered record of the oldest segment. False if there is no segment.
     fn drop_oldest(&mut self, reason: DropReason, books: &mut Books) -> bool {
+        let first_seq = self.head_seq;
         let Some((records, messages)) = self.leave_oldest() else { return false };
         if 0 < records {
             books.drop(reason, messages);
             self.totals.dropped[reason as usize] += records;
-            self.lose(reason as usize, records, messages, self.head_seq - 1);
+            self.lose(reason as usize, records, messages, first_seq);
         }
         true
     }
 
-    /// Notes that `records`, the last of them `through_seq`, left undelivered.
-    fn lose(&mut self, reason: usize, records: u64, messages: u64, through_seq: u64) {
-        let first_seq = through_seq + 1 - records;
-        self.losses.lose(reason, losses::Lost { records, messages, first_seq, through_seq });
+    /// Notes that `records` left undelivered, the first of them `first_seq`, the last the one before the head.
+    fn lose(&mut self, reason: usize, records: u64, messages: u64, first_seq: u64) {
+        self.lose_range(reason, losses::Lost { records, messages, first_seq, through_seq: self.head_seq - 1 });
+    }
+
+    fn lose_range(&mut self, reason: usize, lost: losses::Lost) {
+        self.losses.lose(reason, lost);
         self.dirty = true;
+    }
+
+    fn take_out(&mut self, sequence: u64, reason: DropReason) -> Result<(), NotTaken> {
+        if self.sealed_seq() <= sequence || self.has_left(sequence) {
+            return Err(NotTaken::Absent);
+        }
+        if !self.ahead.insert(sequence) {
+            return Err(NotTaken::TooMany);
+        }
+        self.totals.dropped[reason as usize] += 1;
+        let lost = losses::Lost { records: 1, messages: 0, first_seq: sequence, through_seq: sequence };
+        self.lose_range(reason as usize, lost);
+        self.head_seq = self.ahead.pass(self.head_seq);
+        Ok(())
     }
 
     /// Moves the head past the oldest segment and forgets it: (records, messages) that were undelivered in it.
@@ -402,8 +467,9 @@ impl Lane {
             Some(next) => (next.first_seq, next.first_message),
             None => (self.next_seq - u64::from(self.staged.count), self.next_message - u64::from(self.staged.messages)),
         };
-        let left = (end_seq.saturating_sub(self.head_seq), end_message.saturating_sub(self.head_message));
-        self.head_seq = self.head_seq.max(end_seq);
+        let gone = self.ahead.take_below(end_seq);
+        let left = (end_seq.saturating_sub(self.head_seq) - gone, end_message.saturating_sub(self.head_message));
+        self.head_seq = self.ahead.pass(self.head_seq.max(end_seq));
         self.head_message = self.head_message.max(end_message);
         self.dirty = true;
         Some(left)
@@ -432,10 +498,12 @@ impl Lane {
     }
 
     fn settle(&mut self, record: &Settled, books: &mut Books) {
-        if record.sequence < self.head_seq {
+        if self.has_left(record.sequence) {
             return;
         }
         let message = u64::from(record.closes_message);
+        let lost =
+            losses::Lost { records: 1, messages: message, first_seq: record.sequence, through_seq: record.sequence };
         match record.outcome {
             Outcome::Delivered => {
                 self.reached = true;
@@ -445,15 +513,15 @@ impl Lane {
             Outcome::Expired => {
                 self.totals.expired += 1;
                 books.expired += message;
-                self.lose(EXPIRED, 1, message, record.sequence);
+                self.lose_range(EXPIRED, lost);
             }
             Outcome::Dropped(reason) => {
                 self.totals.dropped[reason as usize] += 1;
                 books.drop(reason, message);
-                self.lose(reason as usize, 1, message, record.sequence);
+                self.lose_range(reason as usize, lost);
             }
         }
-        self.head_seq = record.sequence + 1;
+        self.head_seq = self.ahead.pass(record.sequence + 1);
         self.head_message += message;
         self.dirty = true;
     }
@@ -462,10 +530,11 @@ impl Lane {
         let mut any = false;
         while self.expires_at().is_some_and(|at| at <= now.wall_ms) {
             any = true;
+            let first_seq = self.head_seq;
             if let Some((records, messages)) = self.leave_oldest().filter(|(records, _)| 0 < *records) {
                 self.totals.expired += records;
                 books.expired += messages;
-                self.lose(EXPIRED, records, messages, self.head_seq - 1);
+                self.lose(EXPIRED, records, messages, first_seq);
             }
         }
         any
@@ -494,11 +563,14 @@ impl Lane {
     /// Enters everything before `seq` that is undelivered as damaged; `message` are the messages closed before it.
     fn skip_to(&mut self, seq: u64, message: u64, books: &mut Books) {
         if self.head_seq < seq {
-            let (records, messages) = (seq - self.head_seq, message.saturating_sub(self.head_message));
+            let first_seq = self.head_seq;
+            let records = seq - first_seq - self.ahead.take_below(seq);
+            let messages = message.saturating_sub(self.head_message);
             self.totals.dropped[DropReason::Damaged as usize] += records;
             books.drop(DropReason::Damaged, messages);
-            self.lose(DropReason::Damaged as usize, records, messages, seq - 1);
-            self.head_seq = seq;
+            self.head_seq = self.ahead.pass(seq);
+            let lost = losses::Lost { records, messages, first_seq, through_seq: seq - 1 };
+            self.lose_range(DropReason::Damaged as usize, lost);
             self.head_message = self.head_message.max(message);
             self.dirty = true;
         }
@@ -595,7 +667,13 @@ impl Lane {
             put_varint(scratch, number);
         }
         self.losses.save(scratch);
-        entries.put(&[&[Space::Lane as u8], self.config.name.as_bytes()], scratch);
+        let name = self.config.name.as_bytes();
+        entries.put(&[&[Space::Lane as u8], name], scratch);
+        if self.ahead_saved || !self.ahead.is_empty() {
+            scratch.clear();
+            self.ahead.save(scratch);
+            entries.put(&[&[Space::Ahead as u8], name], scratch);
+        }
     }
 
     fn restore(&mut self, mut value: &[u8]) -> Option<()> {

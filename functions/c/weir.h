@@ -74,7 +74,7 @@ struct weir_event {
 _Static_assert(sizeof(struct weir_event) == 64 && offsetof(struct weir_event, topic) == 24, "the header of ABI version 1");
 _Static_assert(offsetof(struct weir_event, kind) == 48 && offsetof(struct weir_event, present) == 56, "and its end");
 
-enum { WEIR_RETAINED = 1, WEIR_CHAINED = 2, WEIR_TIME_FROM_PAYLOAD = 4, WEIR_PAYLOAD_TOO_LONG = 8 };
+enum { WEIR_RETAINED = 1, WEIR_CHAINED = 2, WEIR_TIME_FROM_PAYLOAD = 4, WEIR_PAYLOAD_TOO_LONG = 8, WEIR_REPLAYED = 16 };
 enum { WEIR_MESSAGE = 1, WEIR_INTERVAL = 2 };
 
 // In on_start only. Of the first two at most 64 each; the same path gives the same id.

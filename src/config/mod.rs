@@ -18,6 +18,7 @@ pub use read::{Loaded, load};
 pub use site::Site;
 
 use crate::filter::Pattern;
+use crate::health;
 use crate::manifest::Manifest;
 use crate::topic::TopicFilter;
 use crate::units::{Bytes, Millis};
@@ -311,4 +312,6 @@ pub struct Config {
     pub sinks: Vec<SinkConfig>,
     /// Store.
     pub store: StoreConfig,
+    /// From when on something is wrong.
+    pub health: health::Policy,
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::board::{BUILT_IN, Board};
+use crate::health;
 use crate::strict::{self, Faults, Section, nearest};
 use crate::units::{Bytes, Millis};
 
@@ -65,6 +66,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
 
     let store = store(top, dir);
     let commit = commit(top, store.segment_bytes);
+    let health = health(top);
     let (functions, modules) = functions::read(top, place, faults).into_iter().unzip();
     let sinks = lanes::sinks(top, place, &id);
     let lanes = lanes::lanes(top, &sinks, store.segment_bytes);
@@ -82,6 +84,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
         lanes,
         sinks,
         store,
+        health,
     };
     Some(Loaded { config, board, modules })
 }
@@ -158,6 +161,19 @@ fn store(top: &mut Section<'_>, dir: std::path::PathBuf) -> StoreConfig {
     };
     section.close();
     store
+}
+
+fn health(top: &mut Section<'_>) -> health::Policy {
+    let default = health::Policy::default();
+    let mut section = top.section("health");
+    let policy = health::Policy {
+        stalled_after: section.millis("stalled-after", default.stalled_after, Millis(1_000)..=Millis(3_600_000)),
+        broker_away: section.millis("broker-away", default.broker_away, Millis(1_000)..=Millis(30 * 86_400_000)),
+        upstream_away: section.millis("upstream-away", default.upstream_away, Millis(1_000)..=Millis(30 * 86_400_000)),
+        lane_percent: section.number("lane-percent", default.lane_percent, 1..=100),
+    };
+    section.close();
+    policy
 }
 
 fn commit(top: &mut Section<'_>, segment: Bytes) -> CommitPolicy {

@@ -43,6 +43,8 @@ pub struct Invocation<'a> {
     pub retained: bool,
     /// The message came from another function.
     pub chained: bool,
+    /// The message became a dead letter before, and is handled once more.
+    pub replayed: bool,
     /// Topic name.
     pub topic: &'a str,
     /// Device name.
@@ -115,6 +117,7 @@ pub(super) fn write(
     let is = |flag: bool, bit: u32| if flag { bit } else { 0 };
     let mut bits = is(invocation.retained, flags::RETAINED)
         | is(invocation.chained, flags::CHAINED)
+        | is(invocation.replayed, flags::REPLAYED)
         | is(invocation.time_from_payload, flags::TIME_FROM_PAYLOAD);
     out.part(header::TOPIC_PTR, wanted & want::TOPIC != 0, invocation.topic.as_bytes());
     out.part(header::DEVICE_PTR, wanted & want::DEVICE != 0, invocation.device.as_bytes());

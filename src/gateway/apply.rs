@@ -101,7 +101,8 @@ impl Gateway {
             message: what.into(),
             topic: job.topic.into(),
             device: device.into(),
-            at_ms: now.wall_ms,
+            // A replay that fails again keeps the time at which the message came.
+            at_ms: job.arrived.map_or(now.wall_ms, |(arrived_ms, _)| arrived_ms),
             payload_len: job.payload.len() as u64,
             payload: (&job.payload[..job.payload.len().min(DEAD_LETTER_PAYLOAD_MAX)]).into(),
         };

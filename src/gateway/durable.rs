@@ -157,6 +157,7 @@ impl Gateway {
             space if space == Space::Books as u8 && rest == BOOKS_KEY => self.books = Books::restore(value)?,
             space if space == Space::Books as u8 && rest == CLOCK_KEY => self.restore_clock(value, now)?,
             space if space == Space::Lane as u8 => self.outbox.restore(key, value)?,
+            space if space == Space::Ahead as u8 => self.outbox.restore_ahead(key, value)?,
             space if space == Space::Marks as u8 => self.marks.restore(key, value)?,
             space if space == Space::Cell as u8 => self.windows.restore(key, value).ok()?,
             space if space == Space::State as u8 => {

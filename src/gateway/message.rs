@@ -12,7 +12,7 @@ use crate::event::{Message, Poison};
 use crate::field::{FieldKind, Fields, Value};
 use crate::function::{EventKind, Invocation};
 use crate::marks::Marks;
-use crate::time::{Now, WallMillis};
+use crate::time::{Now, TimeQuality, WallMillis};
 use crate::trigger::TriggerId;
 
 /// Buffers that every message uses again.
@@ -84,6 +84,8 @@ pub(super) struct Job<'a> {
     pub qos: Qos,
     pub retained: bool,
     pub resubscribed: bool,
+    /// When it first came, and how far that is to be trusted: a dead letter that is replayed.
+    pub arrived: Option<(WallMillis, TimeQuality)>,
 }
 
 /// One event's turn: what it is handled with, and what has become of it so far.
@@ -114,7 +116,15 @@ pub(super) struct Course {
 impl Job<'_> {
     /// An interval has no message.
     pub const fn of_interval() -> Self {
-        Self { topic: "", payload: &[], hops: 0, qos: Qos::AtMostOnce, retained: false, resubscribed: false }
+        Self {
+            topic: "",
+            payload: &[],
+            hops: 0,
+            qos: Qos::AtMostOnce,
+            retained: false,
+            resubscribed: false,
+            arrived: None,
+        }
     }
 }
 
@@ -134,6 +144,7 @@ impl Gateway {
             qos: message.qos,
             retained: message.retained,
             resubscribed: message.resubscribed,
+            arrived: None,
         };
         let mut turn = Turn::new(now, effects);
         if self.payload_max < message.payload.len() {
@@ -170,6 +181,7 @@ impl Gateway {
             qos: poison.qos,
             retained: false,
             resubscribed: false,
+            arrived: None,
         };
         let mut turn = Turn::new(now, effects);
         self.dead_letter(&mut turn, None, "poison", poison.reason, &job, "");
@@ -194,7 +206,7 @@ impl Gateway {
         self.dirty = true;
     }
 
-    fn settle(&mut self, course: &Course) {
+    pub(super) fn settle(&mut self, course: &Course) -> Fate {
         let fate = match course {
             Course { failed: true, .. } => Fate::DeadLettered,
             Course { newest: Some((lane, sequence, start)), .. } => {
@@ -206,6 +218,7 @@ impl Gateway {
             _ => Fate::Filtered,
         };
         self.books.settle(fate);
+        fate
     }
 
     /// Lets functions of this gateway take what others of it have put out, until nothing is left.
@@ -214,14 +227,14 @@ impl Gateway {
         while let Some((topic_len, hops)) = scratch.chain.pop(&mut current) {
             let (topic, payload) = current.split_at(topic_len);
             let topic = core::str::from_utf8(topic).expect("a chain holds whole topics");
-            let job = Job { topic, payload, hops, qos: Qos::AtMostOnce, retained: false, resubscribed: false };
+            let job = Job { topic, payload, hops, ..Job::of_interval() };
             self.dispatch(turn, &job, true, scratch);
         }
         scratch.current = current;
     }
 
     /// Calls every function that wants the job.
-    fn dispatch(&mut self, turn: &mut Turn<'_>, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
+    pub(super) fn dispatch(&mut self, turn: &mut Turn<'_>, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
         let mut matched = core::mem::take(&mut scratch.matched);
         matched.clear();
         let index = if chained { &self.routing.chain } else { &self.routing.broker };
@@ -234,19 +247,27 @@ impl Gateway {
         scratch.matched = matched;
     }
 
-    /// Calls one function for the job, if its trigger's policy and filter let it.
-    fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
+    /// Calls one function for the job, if its trigger's policy and filter let it; whether they did.
+    pub(super) fn wake(
+        &mut self,
+        turn: &mut Turn<'_>,
+        listener: usize,
+        job: &Job<'_>,
+        chained: bool,
+        scratch: &mut Scratch,
+    ) -> bool {
         let now = turn.now;
         let listener = &self.routing.listeners[listener];
         let slot = listener.slot;
         if job.retained && !takes_retained(listener.retained, job.resubscribed) {
-            return;
+            return false;
         }
         let fields = match scratch.scans.read(listener, &self.paths, job.payload) {
             Ok(fields) => fields,
             Err(malformed) => {
                 let what = format!("malformed {:?} at byte {}: {}", listener.codec, malformed.at, malformed.what);
-                return self.dead_letter(turn, Some(slot), "malformed", &what, job, "");
+                self.dead_letter(turn, Some(slot), "malformed", &what, job, "");
+                return true;
             }
         };
         let device = device_of(listener, job, fields, &mut scratch.device);
@@ -254,14 +275,16 @@ impl Gateway {
             && !pattern.matches(fields, job.payload, job.topic, device)
         {
             self.slots[slot].filtered += 1;
-            return;
+            return false;
         }
-        let (time_ms, from_payload) = event_time(listener, fields, now, self.future_skew_max_ms, &mut self.skewed);
+        let (arrived_ms, quality) = job.arrived.unwrap_or((now.wall_ms, now.quality));
+        let stamp = event_time(listener, fields, now, self.future_skew_max_ms, &mut self.skewed);
+        let (time_ms, from_payload) = (stamp.unwrap_or(arrived_ms), stamp.is_some());
         let invocation = Invocation {
             kind: EventKind::Message,
             sequence: self.books.received,
             time_ms,
-            quality: now.quality,
+            quality,
             time_from_payload: from_payload,
             now_ms: now.wall_ms,
             topic: job.topic,
@@ -270,12 +293,14 @@ impl Gateway {
             qos: job.qos,
             retained: job.retained,
             chained,
+            replayed: job.arrived.is_some(),
             codec: listener.codec,
         };
         match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
             Err(error) => self.dead_letter(turn, Some(slot), error.kind().name(), &error.to_string(), job, device),
         }
+        true
     }
 }
 
@@ -313,16 +338,16 @@ fn device_name(value: Value, payload: &[u8], name: &mut Vec<u8>) {
     }
 }
 
-/// The event's time: the payload's where the trigger names a field, bounded against the future; else the arrival.
+/// The event's time as the payload tells it, bounded against the future; `None`: it does not, and the arrival counts.
 fn event_time(
     listener: &Listener,
     fields: &Fields,
     now: Now,
     skew_max_ms: i64,
     skewed: &mut u64,
-) -> (WallMillis, bool) {
-    let Some((path, unit)) = listener.time else { return (now.wall_ms, false) };
-    let Some(number) = fields.f64(path) else { return (now.wall_ms, false) };
+) -> Option<WallMillis> {
+    let (path, unit) = listener.time?;
+    let number = fields.f64(path)?;
     let ms = match unit {
         TimeUnit::Seconds => number * 1000.0,
         TimeUnit::Milliseconds => number,
@@ -330,7 +355,7 @@ fn event_time(
     let latest = now.wall_ms.saturating_add(skew_max_ms);
     if ms.is_nan() || ms < 0.0 || latest as f64 <= ms {
         *skewed += 1;
-        return (now.wall_ms, false);
+        return None;
     }
-    (ms as WallMillis, true)
+    Some(ms as WallMillis)
 }

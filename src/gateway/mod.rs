@@ -9,6 +9,7 @@ mod apply;
 mod complaints;
 mod deadline;
 mod durable;
+mod letters;
 mod message;
 mod outlets;
 mod routing;
@@ -26,6 +27,7 @@ use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
 
 pub use durable::StartError;
+pub use letters::{Expected, NoReplay};
 pub use routing::RoutingError;
 pub use status::{FunctionStatus, LaneStatus, Status};
 

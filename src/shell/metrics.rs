@@ -1,7 +1,8 @@
 //! Metrics: the gateway's numbers in Prometheus' text format (exposition format 0.0.4), over HTTP when asked for.
 //!
 //! - Off unless `--metrics ADDR` is given; then `GET /metrics` answers, anything else is 404.
-//! - A scrape is answered by the loop between two turns: numbers of one answer belong together.
+//! - A scrape is answered by the loop between two turns: numbers of one answer belong together. Health is the watch's word, and
+//!   comes alone when the loop does not answer. `GET /health` answers 200, or 503 when the gateway makes no progress.
 //! - Connections are bounded; a slow reader is closed.
 
 use std::fmt::Write as _;
@@ -15,9 +16,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::watch::{SharedVerdict, Verdict};
 use crate::books::DropReason;
 use crate::function::ErrorKind;
 use crate::gateway::Status;
+use crate::health::State;
 use crate::store::Stats;
 
 /// A request for the text: the loop answers it.
@@ -27,6 +30,8 @@ pub type Scrape = oneshot::Sender<String>;
 const CONNECTIONS_MAX: usize = 4;
 /// A request must have come within this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The loop's part of the page must come within this.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the shell adds to the gateway's own numbers.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +51,7 @@ pub struct ShellNumbers {
 }
 
 /// Serves `listener` until the process ends; each request is passed to `scrapes`.
-pub async fn serve(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
+pub async fn serve(listener: TcpListener, scrapes: mpsc::Sender<Scrape>, verdict: SharedVerdict) {
     let connections = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -55,9 +60,9 @@ pub async fn serve(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let scrapes = scrapes.clone();
+        let (scrapes, verdict) = (scrapes.clone(), verdict.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, scrapes.clone()));
+            let service = service_fn(move |request| answer(request, scrapes.clone(), verdict.get()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
@@ -71,22 +76,46 @@ pub async fn serve(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
 async fn answer(
     request: Request<Incoming>,
     scrapes: mpsc::Sender<Scrape>,
+    verdict: Verdict,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let (status, text) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => {
             let (reply, text) = oneshot::channel();
-            match scrapes.send(reply).await {
-                Ok(()) => (StatusCode::OK, text.await.unwrap_or_default()),
-                Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping\n".to_owned()),
-            }
+            let page = async {
+                scrapes.send(reply).await.ok()?;
+                text.await.ok()
+            };
+            let page = tokio::time::timeout(PAGE_TIMEOUT, page).await.ok().flatten();
+            (StatusCode::OK, page.unwrap_or_default() + &health(&verdict))
         }
-        _ => (StatusCode::NOT_FOUND, "only GET /metrics is served here\n".to_owned()),
+        (&Method::GET, "/health") => {
+            let failed = verdict.state == State::Failed;
+            let status = if failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            (status, format!("{}\n", verdict.document()))
+        }
+        _ => (StatusCode::NOT_FOUND, "only GET /metrics and GET /health are served here\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     let text_format = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, text_format);
     Ok(response)
+}
+
+/// The watch's part of the page.
+fn health(verdict: &Verdict) -> String {
+    let mut text = Text(String::new());
+    text.family("health", "gauge", "1 for the state that the gateway is in");
+    for state in State::ALL {
+        let labels = format!("state=\"{}\"", state.name());
+        text.sample("health", &labels, u8::from(state == verdict.state));
+    }
+    text.family("health_reason", "gauge", "1 for every reason why the gateway is not ready");
+    for reason in &verdict.reasons {
+        let labels = format!("reason=\"{}\",subject=\"{}\"", reason.kind, reason.subject);
+        text.sample("health_reason", &labels, 1);
+    }
+    text.0
 }
 
 /// Names are fixed, label values come from the configuration's names, which need no escaping.
@@ -134,6 +163,12 @@ fn books(text: &mut Text, status: &Status<'_>) {
         "counter",
         "Redeliveries recognised and acknowledged again",
         books.duplicates,
+    );
+    text.single(
+        "messages_replayed_total",
+        "counter",
+        "Dead letters handled once more: each is a further message among the settled",
+        books.replayed,
     );
     text.family("messages_settled_total", "counter", "Messages by where they went");
     for (fate, count) in [

@@ -13,16 +13,22 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::clock::Clock;
+use super::control::{Order, Request};
 use super::logging;
 use super::metrics::{self, Scrape, ShellNumbers};
 use super::mqtt::{Acked, Incoming, Link};
+use super::notify::Notify;
+use super::orders::{self, Came, Orders};
+use super::pulse::Pulse;
 use super::sink::{LaneEnds, Sink, SinkEvent};
 use super::store::{CommitAnswer, StoreHandle};
+use crate::config::FullPolicy;
 use crate::config::{CommitPolicy, Qos};
 use crate::effect::Effects;
 use crate::entry::Entries;
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
+use crate::health::{FunctionSign, LaneSign, Signs, SinkSign};
 use crate::pacing::Pacing;
 use crate::store::CommitError;
 use crate::time::Now;
@@ -34,6 +40,10 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Retries after which the process ends if sinks have delivered meanwhile: a start on a full disk can let go what a running
 /// gateway cannot.
 const FULL_RETRIES_MAX: u32 = 120;
+/// The loop turns at least this often, so that the watch sees it live.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// What the loop sees around it is told to the watch this often.
+const SIGNS_EVERY_US: u64 = 500_000;
 /// The last batch of an orderly end has this long to reach the flash.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,6 +81,12 @@ pub struct Parts {
     pub ends: Arc<LaneEnds>,
     /// Requests for the metrics page.
     pub scrapes: mpsc::Receiver<Scrape>,
+    /// Orders from the control socket.
+    pub orders: Orders,
+    /// What the watch sees of the loop.
+    pub pulse: Arc<Pulse>,
+    /// The supervisor.
+    pub supervisor: Arc<Notify>,
     /// When to commit.
     pub policy: CommitPolicy,
     /// The Receive Maximum that the link announces.
@@ -97,6 +113,8 @@ pub struct Loop {
     incoming: Vec<Incoming>,
     next: usize,
     epoch: u64,
+    /// When the watch was last told of the surroundings.
+    told_us: Option<u64>,
 }
 
 enum Turn {
@@ -104,6 +122,7 @@ enum Turn {
     Committed(Option<CommitAnswer>),
     Settled(SinkEvent),
     Scrape(Scrape),
+    Came(Came),
     Deadline,
     Stop,
 }
@@ -126,6 +145,7 @@ impl Loop {
             incoming: Vec::with_capacity(TURN_MAX),
             next: 0,
             epoch: 0,
+            told_us: None,
         }
     }
 
@@ -139,11 +159,15 @@ impl Loop {
             let now = self.parts.clock.now();
             self.log();
             self.submit_if_due(now);
+            self.beat(now);
             match self.turn(now, &mut stop).await {
                 Turn::Incoming => self.handle_incoming(),
                 Turn::Committed(answer) => self.committed(answer)?,
                 Turn::Settled(event) => self.settled(event),
-                Turn::Scrape(reply) => drop(reply.send(self.page(now))),
+                Turn::Scrape(reply) => {
+                    drop(reply.send(metrics::text(&self.parts.gateway.status(), &self.numbers(now))))
+                }
+                Turn::Came(came) => self.came(came),
                 Turn::Deadline => self.tick(),
                 Turn::Stop => return self.finish().await,
             }
@@ -156,6 +180,7 @@ impl Loop {
             return Turn::Incoming;
         }
         let deadline = self.deadline(now);
+        let takes_letters = self.may_take();
         let takes = self.may_take() && self.next == self.incoming.len();
         let Self { parts, incoming, .. } = self;
         tokio::select! {
@@ -164,6 +189,7 @@ impl Loop {
             Some(event) = parts.settled.recv() => Turn::Settled(event),
             () = parts.link.inbox.take(TURN_MAX, incoming), if takes => Turn::Incoming,
             Some(scrape) = parts.scrapes.recv() => Turn::Scrape(scrape),
+            came = parts.orders.next(takes_letters) => Turn::Came(came),
             () = sleep_until(deadline) => Turn::Deadline,
             () = stop.asked() => Turn::Stop,
         }
@@ -182,6 +208,7 @@ impl Loop {
         let batch = if self.committing || self.waiting.is_some() { None } else { self.pacing.deadline() };
         let due = self.parts.gateway.deadline(now).into_iter().chain(batch).min();
         let at = Instant::from_std(self.parts.clock.instant(due.unwrap_or(now.mono_us + IDLE_US)));
+        let at = at.min(Instant::now() + HEARTBEAT);
         self.waiting.as_ref().map_or(at, |(retry, _)| at.min(*retry))
     }
 
@@ -202,6 +229,7 @@ impl Loop {
     }
 
     fn handle(&mut self, now: Now, item: &Incoming) {
+        self.parts.pulse.handled();
         let gateway = &mut self.parts.gateway;
         match item {
             Incoming::Publish { epoch, topic, payload, packet_id, qos, dup, retain, resubscribed } => {
@@ -304,6 +332,7 @@ impl Loop {
             return;
         }
         let effects = core::mem::replace(&mut self.open, core::mem::take(&mut self.spare));
+        self.parts.orders.sealed();
         // The snapshot shows the gateway as of this batch, so it is taken before anything else is handled.
         let snapshot = core::mem::take(&mut self.wants_snapshot).then(|| {
             let mut entries = Entries::default();
@@ -318,12 +347,14 @@ impl Loop {
 
     fn send(&mut self, effects: Effects) {
         self.committing = true;
+        self.parts.pulse.commit_began(self.parts.clock.now().mono_us);
         self.parts.store.commit(effects);
     }
 
     fn committed(&mut self, answer: Option<CommitAnswer>) -> Result<(), RunError> {
         let Some(answer) = answer else { return Err(RunError("the store's thread has ended".to_owned())) };
         self.committing = false;
+        self.parts.pulse.commit_ended();
         self.wants_snapshot |= answer.wants_snapshot;
         match answer.result {
             Ok(()) => {
@@ -359,6 +390,7 @@ impl Loop {
             self.parts.gateway.acked(effects.commit, epoch, count as u64);
         }
         self.release(&effects.releases);
+        self.parts.orders.committed();
         effects.clear();
         self.spare = effects;
     }
@@ -383,23 +415,81 @@ impl Loop {
         }
     }
 
-    fn page(&self, now: Now) -> String {
+    /// Something from the control socket.
+    fn came(&mut self, came: Came) {
+        let now = self.parts.clock.now();
+        match came {
+            Came::Asked(Order { request: Request::Status, reply }) => {
+                let _ = reply.send(orders::status(&self.parts.gateway, &self.numbers(now)));
+            }
+            Came::Asked(Order { request: Request::Letters(wanted), reply }) => {
+                let Parts { orders, gateway, store, .. } = &mut self.parts;
+                orders.begin(wanted, reply, gateway, store);
+            }
+            Came::Gathered(gathered) => {
+                let Parts { orders, gateway, .. } = &mut self.parts;
+                orders.take(gathered, gateway, now, &mut self.open);
+                self.pacing.work(now.mono_us);
+            }
+        }
+    }
+
+    /// Shows the watch that the loop lives, and now and then what it sees.
+    fn beat(&mut self, now: Now) {
+        let held_back = self.waiting.is_some() || self.parts.gateway.is_blocked();
+        self.parts.pulse.turned(now.mono_us, self.next < self.incoming.len() && !held_back);
+        if self.told_us.is_some_and(|told| now.mono_us < told + SIGNS_EVERY_US) {
+            return;
+        }
+        self.told_us = Some(now.mono_us);
+        let status = self.parts.gateway.status();
+        let configs = self.parts.gateway.outbox().lanes().iter().map(|lane| lane.config());
+        let lanes = status.lanes.iter().zip(configs.clone()).map(|(lane, config)| LaneSign {
+            name: lane.name.to_owned(),
+            bytes: lane.bytes,
+            bytes_max: lane.bytes_max,
+            rejects: config.full == FullPolicy::Reject,
+        });
+        let owed = |name: &String| {
+            let its = status.lanes.iter().zip(configs.clone()).filter(|(_, config)| config.sink.as_ref() == Some(name));
+            its.map(|(lane, _)| lane.records).sum()
+        };
+        let sinks = self.parts.sinks.iter();
+        let sinks =
+            sinks.map(|(name, sink)| SinkSign { name: name.clone(), up: sink.link().connected, owed: owed(name) });
+        let functions = status.functions.iter().map(|function| FunctionSign {
+            name: function.name.to_owned(),
+            invocations: function.usage.invocations,
+            errors: function.usage.errors_total(),
+        });
+        self.parts.pulse.tell(Signs {
+            broker_up: self.parts.link.status().connected,
+            disk_full: self.waiting.is_some(),
+            sinks: sinks.collect(),
+            lanes: lanes.collect(),
+            functions: functions.collect(),
+        });
+    }
+
+    fn numbers(&self, now: Now) -> ShellNumbers {
         let link = self.parts.link.status();
         let stats = self.parts.store.stats();
-        let shell = ShellNumbers {
+        ShellNumbers {
             broker: (link.connected, link.epoch),
             sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
             flash: metrics::flash(&stats),
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
             uptime_us: now.mono_us,
-        };
-        metrics::text(&self.parts.gateway.status(), &shell)
+        }
     }
 
     /// An orderly end: what was handled is committed and acknowledged; what was not stays with the broker.
     async fn finish(mut self) -> Result<(), RunError> {
         log::info!("stopping: committing what was taken");
+        self.parts.supervisor.stopping();
+        let now = self.parts.clock.now();
+        self.parts.pulse.turned(now.mono_us, false);
         let deadline = Instant::now() + LAST_COMMIT_PATIENCE;
         loop {
             if self.committing {

@@ -1,18 +1,23 @@
 //! From an accepted plan to a running gateway: modules, store, gateway, link, sinks, loop.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
-use super::metrics;
+use super::control;
 use super::mqtt::{self, Source, Subscription};
+use super::notify::Notify;
+use super::orders::Orders;
+use super::pulse::Pulse;
 use super::run::{Loop, Parts, RunError};
 use super::sink::{self, Encode, FileSink, LaneEnds, MqttSink, Sink, SinkEvent, SinkLane};
 use super::store::{OpenError, StoreHandle};
+use super::watch;
 use crate::budget::{Plan, costs};
 use crate::config::{Config, SinkConfig, SinkFormat, SinkKind, Trigger};
 use crate::effect::Effects;
@@ -52,6 +57,8 @@ impl std::error::Error for Failure {}
 const SINK_EVENTS_MAX: usize = 64;
 /// Metrics requests that wait for the loop.
 const SCRAPES_MAX: usize = 4;
+/// Orders of the control socket that wait for the loop.
+const ORDERS_MAX: usize = 4;
 
 /// Runs the gateway until it is asked to end. `functions` are loaded, in the order of the configuration.
 pub fn run(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr>) -> Result<(), Failure> {
@@ -70,7 +77,20 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;
-    let scrapes = serve_metrics(metrics).await?;
+    let (scrape, scrapes) = mpsc::channel(SCRAPES_MAX);
+    let (order, orders) = mpsc::channel(ORDERS_MAX);
+    let (pulse, supervisor) = (Arc::new(Pulse::default()), Arc::new(Notify::from_env()));
+    let watch = watch::spawn(watch::Parts {
+        clock: clock.clone(),
+        pulse: pulse.clone(),
+        policy: config.health,
+        notify: supervisor.clone(),
+        http: listen(metrics)?,
+        control: listen_for_orders(&config.store.dir),
+        scrapes: scrape,
+        orders: order,
+    });
+    let _watch = watch.map_err(|error| Failure::Io(error, "no thread for the watch".to_owned()))?;
     let ends = LaneEnds::new(gateway.outbox().lanes().len());
     let (events, settled) = mpsc::channel(SINK_EVENTS_MAX);
     let sinks = sinks(config, gateway.outbox(), &store, &ends, &events);
@@ -92,6 +112,9 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         settled,
         ends,
         scrapes,
+        orders: Orders::new(orders),
+        pulse,
+        supervisor,
         policy: config.commit,
         receive_max: config.broker.in_flight,
         rss_planned: plan.budget.memory.total().0,
@@ -99,16 +122,26 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     Loop::new(parts).run().await.map_err(Failure::Run)
 }
 
-async fn serve_metrics(address: Option<SocketAddr>) -> Result<mpsc::Receiver<metrics::Scrape>, Failure> {
-    let (scrapes, requests) = mpsc::channel(SCRAPES_MAX);
-    if let Some(address) = address {
-        let failure = |error| Failure::Io(error, format!("--metrics {address}: cannot listen there"));
-        let listener = TcpListener::bind(address).await.map_err(failure)?;
-        let bound = listener.local_addr().map_or_else(|_| address.to_string(), |bound| bound.to_string());
-        log::info!("metrics: http://{bound}/metrics");
-        tokio::spawn(metrics::serve(listener, scrapes));
-    }
-    Ok(requests)
+/// Binds the address of metrics and health, if there is one.
+fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = address else { return Ok(None) };
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    let failure = |error| Failure::Io(error, format!("--metrics {address}: cannot listen there"));
+    let listener: TcpListener = bind().map_err(failure)?;
+    let bound = listener.local_addr().map_or_else(|_| address.to_string(), |bound| bound.to_string());
+    log::info!("metrics: http://{bound}/metrics, health: http://{bound}/health");
+    Ok(Some(listener))
+}
+
+/// A file system without sockets costs the tools, not the gateway.
+fn listen_for_orders(dir: &Path) -> Option<UnixListener> {
+    let listener = control::bind(dir);
+    let missed = |error: &std::io::Error| log::warn!("no control socket in {}: {error}", dir.display());
+    listener.inspect_err(missed).ok()
 }
 
 /// What the triggers want from the broker.

@@ -71,7 +71,11 @@ impl<D: Disk> Overlay<D> {
             None if self.below.open(path)?.is_none() => Ok(None),
             None => {
                 let below = Some(path.to_owned());
-                let id = self.enter(path, below.clone(), Changes { len: None, below_until: u64::MAX, pages: BTreeMap::new() });
+                let id = self.enter(
+                    path,
+                    below.clone(),
+                    Changes { len: None, below_until: u64::MAX, pages: BTreeMap::new() },
+                );
                 Ok(Some((id, below)))
             }
         }

@@ -80,6 +80,8 @@ pub mod flags {
     pub const TIME_FROM_PAYLOAD: u32 = 4;
     /// The payload is longer than the buffer: it was not copied, use `payload`.
     pub const PAYLOAD_TOO_LONG: u32 = 8;
+    /// The message became a dead letter before, and is handled once more.
+    pub const REPLAYED: u32 = 16;
 }
 
 /// Kinds of event.

@@ -127,6 +127,12 @@ impl Event<'_> {
         self.header.flags & flags::CHAINED != 0
     }
 
+    /// Whether the message became a dead letter before, and is handled once more.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.header.flags & flags::REPLAYED != 0
+    }
+
     pub(crate) fn number(&self, index: i32) -> Option<f64> {
         (self.header.present >> index & 1 == 1).then(|| self.header.number(index))
     }

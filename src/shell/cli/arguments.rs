@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{DEFAULT_FILE, help};
+use super::{DEFAULT_FILE, help, store};
 use crate::strict::nearest;
 
 /// What is to be done.
@@ -17,6 +17,7 @@ pub(super) enum Command {
     Check(CheckOptions),
     Init { file: PathBuf, force: bool },
     Run(RunOptions),
+    Store(store::Options),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +37,12 @@ pub(super) struct RunOptions {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WrongUse(String);
 
+impl WrongUse {
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl fmt::Display for WrongUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -48,7 +55,7 @@ impl From<lexopt::Error> for WrongUse {
     }
 }
 
-const COMMANDS: [&str; 4] = ["check", "init", "run", "help"];
+const COMMANDS: [&str; 5] = ["check", "init", "run", "store", "help"];
 
 pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
     match parser.next()? {
@@ -59,6 +66,7 @@ pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
             "check" => check(&mut parser),
             "init" => init(&mut parser),
             "run" => run(&mut parser),
+            "store" => store::parse(&mut parser),
             "help" => Ok(Command::Help(topic(&mut parser)?)),
             wrong => Err(unknown("command", wrong, "", &COMMANDS)),
         },
@@ -72,6 +80,7 @@ fn topic(parser: &mut Parser) -> Result<&'static str, WrongUse> {
         Arg::Value(name) if name == "check" => Ok(help::CHECK),
         Arg::Value(name) if name == "init" => Ok(help::INIT),
         Arg::Value(name) if name == "run" => Ok(help::RUN),
+        Arg::Value(name) if name == "store" => Ok(store::HELP),
         Arg::Value(wrong) => Err(unknown("command", &wrong.to_string_lossy(), "", &COMMANDS)),
         option => Err(unknown_option(&option, "weir help", &["--help"])),
     }
@@ -123,7 +132,7 @@ fn address(text: &str) -> Result<SocketAddr, WrongUse> {
     })
 }
 
-fn only_file(file: &mut Option<PathBuf>, value: std::ffi::OsString) -> Result<(), WrongUse> {
+pub(super) fn only_file(file: &mut Option<PathBuf>, value: std::ffi::OsString) -> Result<(), WrongUse> {
     match file.replace(PathBuf::from(&value)) {
         None => Ok(()),
         Some(first) => {
@@ -136,7 +145,7 @@ fn or_default(file: Option<PathBuf>) -> PathBuf {
     file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
 }
 
-fn unknown_option(wrong: &Arg<'_>, command: &str, known: &[&str]) -> WrongUse {
+pub(super) fn unknown_option(wrong: &Arg<'_>, command: &str, known: &[&str]) -> WrongUse {
     let wrong = match wrong {
         Arg::Short(letter) => format!("-{letter}"),
         Arg::Long(name) => format!("--{name}"),
@@ -145,7 +154,7 @@ fn unknown_option(wrong: &Arg<'_>, command: &str, known: &[&str]) -> WrongUse {
     unknown("option", &wrong, command, known)
 }
 
-fn unknown(what: &str, wrong: &str, command: &str, known: &[&str]) -> WrongUse {
+pub(super) fn unknown(what: &str, wrong: &str, command: &str, known: &[&str]) -> WrongUse {
     let meant = match nearest(wrong, known.iter().copied()) {
         Some(name) => format!("; did you mean `{name}`?"),
         None => format!("; known: {}", known.join(", ")),
@@ -186,7 +195,7 @@ mod tests {
     #[test]
     fn wrong_use_names_what_is_right() {
         for (line, want) in [
-            ("", "wants a command: check, init, run, help; see `weir --help`"),
+            ("", "wants a command: check, init, run, store, help; see `weir --help`"),
             ("chekc", "`chekc` is not a command; did you mean `check`?"),
             ("check --bord pi-5", "`--bord` is not an option of `weir check`; did you mean `--board`?"),
             ("check --xyz", "`--xyz` is not an option of `weir check`; known: --board, --json, --help"),

@@ -9,9 +9,11 @@ mod check;
 mod help;
 mod init;
 mod modules;
+mod place;
 mod plan;
 mod run;
 mod site;
+mod store;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Check(options)) => check::check(&options),
         Ok(Command::Init { file, force }) => init::init(&file, force),
         Ok(Command::Run(options)) => run::run(&options),
+        Ok(Command::Store(options)) => store::run(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");
             ExitCode::from(EXIT_USAGE)

@@ -45,7 +45,11 @@ impl std::fmt::Display for InspectError {
         match self {
             Self::Missing(dir) => write!(f, "{}: no such folder; a gateway makes it at its first start", dir.display()),
             Self::NoStore(dir) => {
-                write!(f, "{}: holds no store (no identity, journal or lanes); is it the gateway.data-dir?", dir.display())
+                write!(
+                    f,
+                    "{}: holds no store (no identity, journal or lanes); is it the gateway.data-dir?",
+                    dir.display()
+                )
             }
             Self::Io(path, error) => write!(f, "{}: {error}; does it belong to another user?", path.display()),
             Self::Disk(dir, why) => write!(f, "{}: {why}", dir.display()),
@@ -86,7 +90,7 @@ pub fn inspect(dir: &Path, config: Option<&Config>) -> Result<Inspection, Inspec
     loop {
         let running = is_running(dir)?;
         let before = names(dir)?;
-        let look = look(dir, config, running);
+        let look = look(dir, config, running).map(|(found, _)| found);
         looks += 1;
         let moved = running && names(dir)? != before;
         let last = looks == LOOKS_MAX;
@@ -99,6 +103,11 @@ pub fn inspect(dir: &Path, config: Option<&Config>) -> Result<Inspection, Inspec
             Ok(_) | Err(_) => std::thread::sleep(LOOK_PAUSE),
         }
     }
+}
+
+/// The same for who holds the lock; and how the store is laid out.
+pub fn inspect_owned(dir: &Path, config: Option<&Config>) -> Result<(Inspection, Settings), InspectError> {
+    look(dir, config, false)
 }
 
 /// Whether a gateway has the folder.
@@ -130,14 +139,16 @@ fn names(dir: &Path) -> Result<Vec<String>, InspectError> {
     Ok(names)
 }
 
-fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<Inspection, InspectError> {
+fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<(Inspection, Settings), InspectError> {
     let failed = |why: String| InspectError::Disk(dir.to_owned(), why);
     let (found, written) = salts(dir).map_err(|error| failed(error.to_string()))?;
     let known = dir.join("identity").exists() || dir.join("journal").is_dir() || dir.join("lanes").is_dir();
     let Some(salt) = found.or(written) else {
         // An identity that cannot be read, beside a store without a frame.
         if known && dir.join("journal").is_dir() {
-            return Err(failed("holds no frame that can be read, and its identity is lost: it would start empty".to_owned()));
+            return Err(failed(
+                "holds no frame that can be read, and its identity is lost: it would start empty".to_owned(),
+            ));
         }
         return Err(InspectError::NoStore(dir.to_owned()));
     };
@@ -146,8 +157,8 @@ fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<Inspection
     let over = Overlay::new(raw.clone());
     let keyed = KeyedCopy { dir: dir.join("state") };
     let keyed_bytes = keyed.dir.is_dir().then(|| folder_bytes(&keyed.dir));
-    let (store, recovered) = Store::open(over.clone(), keyed, &settings)
-        .map_err(|error: CommitError| failed(error.to_string()))?;
+    let (store, recovered) =
+        Store::open(over.clone(), keyed, &settings).map_err(|error: CommitError| failed(error.to_string()))?;
     let outbox = outbox(config, &recovered, u64::from(settings.segment_bytes));
     let range = |lane: &crate::outbox::Lane| LaneRange {
         name: lane.config().name.clone(),
@@ -159,7 +170,8 @@ fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<Inspection
     let ranges: Vec<LaneRange> = outbox.lanes().iter().map(range).collect();
     let survey = survey(&mut raw, &mut over.clone(), salt, &ranges).map_err(|error| failed(error.to_string()))?;
     let identity = (written.is_some(), written == Some(salt));
-    Ok(Inspection { running, moving: false, recovered, outbox, survey, identity, keyed_bytes, store })
+    let found = Inspection { running, moving: false, recovered, outbox, survey, identity, keyed_bytes, store };
+    Ok((found, settings))
 }
 
 /// The lanes as the gateway would have them before its first event.
@@ -167,10 +179,12 @@ fn outbox(config: Option<&Config>, recovered: &Recovered, segment_bytes: u64) ->
     let mut outbox = Outbox::new(config.map_or(&[], |config| &config.lanes), segment_bytes);
     outbox.recover(recovered.lanes.clone());
     for (key, value) in &recovered.entries {
-        if key.first() == Some(&(Space::Lane as u8)) {
-            // What cannot be read is told by the gateway's start.
-            let _ = outbox.restore(key, value);
-        }
+        // What cannot be read is told by the gateway's start.
+        let _ = match key.first() {
+            Some(space) if *space == Space::Lane as u8 => outbox.restore(key, value),
+            Some(space) if *space == Space::Ahead as u8 => outbox.restore_ahead(key, value),
+            _ => None,
+        };
     }
     outbox
 }

@@ -6,6 +6,7 @@
 
 mod disk;
 pub mod inspect;
+pub mod repair;
 mod sled_state;
 
 use std::fs::{self, File, OpenOptions};

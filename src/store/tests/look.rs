@@ -17,13 +17,13 @@ fn lived(seed: u64) -> MemDisk {
 
 fn content(disk: &MemDisk) -> Vec<(String, Vec<u8>)> {
     use crate::store::disk::{Disk as _, DiskFile as _};
-    let mut disk = disk.clone();
+    let (mut disk, files) = (disk.clone(), disk.files());
     let read = |(name, len): (String, usize)| {
         let mut bytes = vec![0; len];
         disk.open(&name).unwrap().unwrap().read_at(0, &mut bytes).unwrap();
         (name, bytes)
     };
-    disk.files().into_iter().map(read).collect()
+    files.into_iter().map(read).collect()
 }
 
 /// Opens over an overlay and surveys.
