@@ -10,6 +10,7 @@ use super::message::{Job, Turn};
 use crate::books::{DropReason, Fate};
 use crate::dead_letter::DeadLetter;
 use crate::effect::Effects;
+use crate::function::Staged;
 use crate::outbox::NotTaken;
 use crate::record::{Record, RecordKind};
 use crate::time::Now;
@@ -85,6 +86,12 @@ impl Gateway {
     #[must_use]
     pub const fn dead_letter_lane(&self) -> Option<usize> {
         self.dead_letter_lane
+    }
+
+    /// What the last call of a function has staged; `None`: there is no such function.
+    #[must_use]
+    pub fn staged_of(&self, function: &str) -> Option<&Staged> {
+        self.slots.iter().find(|slot| slot.name == function).map(|slot| slot.function.staged())
     }
 
     /// Handles the message of the dead letter `record`, number `sequence` of its lane, once more, and takes the letter out.

@@ -160,7 +160,9 @@ pub fn take(gateway: &mut Gateway, now: Now, wanted: &Wanted, portion: &Portion,
     json!({ "ok": true, "outcomes": outcomes, "next": portion.next })
 }
 
-const fn fate_name(fate: Fate) -> &'static str {
+/// The word for what became of a replayed message.
+#[must_use]
+pub const fn fate_name(fate: Fate) -> &'static str {
     match fate {
         Fate::Filtered => "filtered",
         Fate::Aggregated => "aggregated",

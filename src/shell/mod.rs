@@ -12,6 +12,7 @@ pub mod control;
 pub mod metrics;
 pub mod watch;
 pub mod orders;
+pub mod workbench;
 pub mod run;
 pub mod start;
 pub mod cli;

@@ -177,7 +177,12 @@ fn file_fault(path: &Path, why: impl ToString) -> TlsError {
 
 /// `2026-11-23`, by the civil calendar (H. Hinnant, "chrono-compatible low-level date algorithms").
 fn date(time: UnixTime) -> String {
-    let days = time.as_secs() / 86_400 + 719_468;
+    date_of_seconds(time.as_secs())
+}
+
+/// The same of seconds since 1970.
+pub(super) fn date_of_seconds(seconds: u64) -> String {
+    let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{DEFAULT_FILE, help, store};
+use super::{DEFAULT_FILE, dlq, help, status, store};
 use crate::strict::nearest;
 
 /// What is to be done.
@@ -18,6 +18,8 @@ pub(super) enum Command {
     Init { file: PathBuf, force: bool },
     Run(RunOptions),
     Store(store::Options),
+    Dlq(dlq::Options),
+    Status(status::Options),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl From<lexopt::Error> for WrongUse {
     }
 }
 
-const COMMANDS: [&str; 5] = ["check", "init", "run", "store", "help"];
+const COMMANDS: [&str; 7] = ["check", "init", "run", "status", "store", "dlq", "help"];
 
 pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
     match parser.next()? {
@@ -67,6 +69,8 @@ pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
             "init" => init(&mut parser),
             "run" => run(&mut parser),
             "store" => store::parse(&mut parser),
+            "dlq" => dlq::parse(&mut parser),
+            "status" => status::parse(&mut parser),
             "help" => Ok(Command::Help(topic(&mut parser)?)),
             wrong => Err(unknown("command", wrong, "", &COMMANDS)),
         },
@@ -81,6 +85,8 @@ fn topic(parser: &mut Parser) -> Result<&'static str, WrongUse> {
         Arg::Value(name) if name == "init" => Ok(help::INIT),
         Arg::Value(name) if name == "run" => Ok(help::RUN),
         Arg::Value(name) if name == "store" => Ok(store::HELP),
+        Arg::Value(name) if name == "dlq" => Ok(dlq::HELP),
+        Arg::Value(name) if name == "status" => Ok(status::HELP),
         Arg::Value(wrong) => Err(unknown("command", &wrong.to_string_lossy(), "", &COMMANDS)),
         option => Err(unknown_option(&option, "weir help", &["--help"])),
     }
@@ -195,7 +201,7 @@ mod tests {
     #[test]
     fn wrong_use_names_what_is_right() {
         for (line, want) in [
-            ("", "wants a command: check, init, run, store, help; see `weir --help`"),
+            ("", "wants a command: check, init, run, status, store, dlq, help; see `weir --help`"),
             ("chekc", "`chekc` is not a command; did you mean `check`?"),
             ("check --bord pi-5", "`--bord` is not an option of `weir check`; did you mean `--board`?"),
             ("check --xyz", "`--xyz` is not an option of `weir check`; known: --board, --json, --help"),

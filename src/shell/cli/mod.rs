@@ -1,4 +1,4 @@
-//! The command line: `weir check`, `weir init`, `weir run`.
+//! The command line: `weir check`, `weir init`, `weir run`, and the tools for the person at 3 a.m.
 //!
 //! - What a command says goes to standard output, what is wrong to standard error.
 //! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 73 cannot create, 78 configuration refused.
@@ -6,6 +6,7 @@
 
 mod arguments;
 mod check;
+mod dlq;
 mod help;
 mod init;
 mod modules;
@@ -13,6 +14,7 @@ mod place;
 mod plan;
 mod run;
 mod site;
+mod status;
 mod store;
 
 use std::path::Path;
@@ -54,6 +56,8 @@ pub fn main() -> ExitCode {
         Ok(Command::Init { file, force }) => init::init(&file, force),
         Ok(Command::Run(options)) => run::run(&options),
         Ok(Command::Store(options)) => store::run(&options),
+        Ok(Command::Dlq(options)) => dlq::run(&options),
+        Ok(Command::Status(options)) => status::status(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");
             ExitCode::from(EXIT_USAGE)

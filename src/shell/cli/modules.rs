@@ -1,12 +1,14 @@
 //! The functions' modules, loaded with their limits: `weir check` drops them, `weir run` runs them.
 
 use std::fs;
+use std::path::Path;
 
 use super::site;
 use crate::budget::Plan;
 use crate::config::{DeviceFrom, FunctionConfig, Trigger};
-use crate::field::{PATHS_MAX, Path, Paths};
+use crate::field::{PATHS_MAX, Path as FieldPath, Paths};
 use crate::function::{EventKind, Function, MODULE_BYTES_MAX, Pool};
+use crate::manifest::Manifest;
 use crate::strict::Faults;
 use crate::time::Stopwatch;
 
@@ -39,6 +41,31 @@ pub(super) fn load_all(file: &str, plan: &Plan, faults: &Faults) -> Vec<Function
     loaded
 }
 
+/// Manifest and module of a function's folder, for a try.
+pub(super) fn read_bundle(folder: &Path) -> Result<(Manifest, Vec<u8>), String> {
+    let file = folder.join("function.toml");
+    let plain = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| format!("{path}: {}", site::plain(&error))
+    };
+    let text = fs::read_to_string(&file).map_err(plain(&file))?;
+    let faults = Faults::default();
+    let manifest = Manifest::parse(&file.display().to_string(), &text, &faults);
+    let Some(manifest) = manifest.filter(|_| !faults.refused()) else {
+        let faults: Vec<String> = faults.into_list().iter().map(ToString::to_string).collect();
+        return Err(faults.join("; "));
+    };
+    let module = folder.join(&manifest.module);
+    let wasm = fs::read(&module).map_err(plain(&module))?;
+    Ok((manifest, wasm))
+}
+
+/// Loads one function by itself, with all the memory that its limits grant.
+pub(super) fn load_one(manifest: &Manifest, wasm: &[u8]) -> Result<Function, String> {
+    let pool = Pool::new(manifest.limits.memory);
+    Function::load(manifest, wasm, MODULE_BYTES_MAX, &pool, &mut Standing).map_err(|error| error.to_string())
+}
+
 /// Adds the fields of filters, times and devices; false where there is no room.
 fn bind_triggers(function: &FunctionConfig, paths: &mut Paths) -> bool {
     function.triggers.iter().all(|trigger| {
@@ -49,7 +76,7 @@ fn bind_triggers(function: &FunctionConfig, paths: &mut Paths) -> bool {
         };
         let named = message.time_field.iter().chain(device);
         // Faulty paths are known.
-        named.filter_map(|path| Path::parse(path).ok()).all(|path| paths.add(&path).is_some())
+        named.filter_map(|path| FieldPath::parse(path).ok()).all(|path| paths.add(&path).is_some())
             && message.filter.as_ref().is_none_or(|filter| filter.bind(paths).is_ok())
     })
 }

@@ -2,7 +2,7 @@
 
 mod check;
 mod dump;
-mod lines;
+pub(super) mod lines;
 mod repair;
 
 use std::process::ExitCode;
