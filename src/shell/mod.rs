@@ -4,6 +4,7 @@ pub mod logging;
 pub mod notify;
 pub mod pulse;
 pub mod tls;
+pub mod certificate;
 pub mod mqtt;
 pub mod sink;
 pub mod store;

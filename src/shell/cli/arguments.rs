@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{DEFAULT_FILE, dlq, help, status, store};
+use super::{DEFAULT_FILE, dlq, doctor, help, status, store};
 use crate::strict::nearest;
 
 /// What is to be done.
@@ -20,6 +20,7 @@ pub(super) enum Command {
     Store(store::Options),
     Dlq(dlq::Options),
     Status(status::Options),
+    Doctor(doctor::Options),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl From<lexopt::Error> for WrongUse {
     }
 }
 
-const COMMANDS: [&str; 7] = ["check", "init", "run", "status", "store", "dlq", "help"];
+const COMMANDS: [&str; 8] = ["check", "init", "run", "status", "doctor", "store", "dlq", "help"];
 
 pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
     match parser.next()? {
@@ -71,6 +72,7 @@ pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
             "store" => store::parse(&mut parser),
             "dlq" => dlq::parse(&mut parser),
             "status" => status::parse(&mut parser),
+            "doctor" => doctor::parse(&mut parser),
             "help" => Ok(Command::Help(topic(&mut parser)?)),
             wrong => Err(unknown("command", wrong, "", &COMMANDS)),
         },
@@ -87,6 +89,7 @@ fn topic(parser: &mut Parser) -> Result<&'static str, WrongUse> {
         Arg::Value(name) if name == "store" => Ok(store::HELP),
         Arg::Value(name) if name == "dlq" => Ok(dlq::HELP),
         Arg::Value(name) if name == "status" => Ok(status::HELP),
+        Arg::Value(name) if name == "doctor" => Ok(doctor::HELP),
         Arg::Value(wrong) => Err(unknown("command", &wrong.to_string_lossy(), "", &COMMANDS)),
         option => Err(unknown_option(&option, "weir help", &["--help"])),
     }
@@ -147,7 +150,7 @@ pub(super) fn only_file(file: &mut Option<PathBuf>, value: std::ffi::OsString) -
     }
 }
 
-fn or_default(file: Option<PathBuf>) -> PathBuf {
+pub(super) fn or_default(file: Option<PathBuf>) -> PathBuf {
     file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
 }
 
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn wrong_use_names_what_is_right() {
         for (line, want) in [
-            ("", "wants a command: check, init, run, status, store, dlq, help; see `weir --help`"),
+            ("", "wants a command: check, init, run, status, doctor, store, dlq, help; see `weir --help`"),
             ("chekc", "`chekc` is not a command; did you mean `check`?"),
             ("check --bord pi-5", "`--bord` is not an option of `weir check`; did you mean `--board`?"),
             ("check --xyz", "`--xyz` is not an option of `weir check`; known: --board, --json, --help"),

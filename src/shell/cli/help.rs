@@ -9,6 +9,10 @@ Commands:
   init     Write a commented gateway.toml to start from
   check    Check gateway.toml and all that it names; print the memory and flash plan
   run      Run the gateway
+  status   Ask the running gateway how it is
+  doctor   Try everything that the gateway depends on; say what helps
+  store    Look at what is on flash: check, dump, repair
+  dlq      Dead letters: list, show, replay, purge
 
 Options:
   -h, --help       This text; `weir COMMAND --help` for a command
@@ -21,7 +25,7 @@ Examples:
   weir check /etc/weir/gateway.toml --board pi-zero-2w
   weir run /etc/weir/gateway.toml
 
-Exit codes: 0 ok, 64 wrong use, 73 cannot create the file, 78 configuration refused.
+Exit codes: 0 ok, 64 wrong use, 73 cannot create the file, 78 configuration refused; each command's help names its own.
 ";
 
 pub(super) const CHECK: &str = "\
@@ -66,12 +70,16 @@ Runs the gateway until it is told to end (SIGTERM, SIGINT).
 Usage: weir run [FILE] [OPTIONS]
 
 Options:
-  -m, --metrics ADDR    Serve Prometheus metrics on this address, as in 127.0.0.1:9187; off by default
+  -m, --metrics ADDR    Serve Prometheus metrics (/metrics) and health (/health: 200, or 503 when it makes no progress) on this
+                        address, as in 127.0.0.1:9187; off by default
   -h, --help            This text
 
 Examples:
   weir run
   weir run /etc/weir/gateway.toml --metrics 127.0.0.1:9187
 
-Exit codes: 0 ended on request, 78 configuration refused.
+Under systemd (Type=notify) it says when it is ready, and feeds the watchdog (WatchdogSec) only while it makes progress. Beside its
+data it listens on control.sock, for `weir status` and `weir dlq`.
+
+Exit codes: 0 ended on request, 69 it could not start, 74 the store failed (a restart finds the truth), 78 configuration refused.
 ";

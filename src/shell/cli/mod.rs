@@ -7,6 +7,7 @@
 mod arguments;
 mod check;
 mod dlq;
+mod doctor;
 mod help;
 mod init;
 mod modules;
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Store(options)) => store::run(&options),
         Ok(Command::Dlq(options)) => dlq::run(&options),
         Ok(Command::Status(options)) => status::status(&options),
+        Ok(Command::Doctor(options)) => doctor::doctor(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");
             ExitCode::from(EXIT_USAGE)

@@ -85,7 +85,8 @@ fn text(answer: &Value) -> String {
     for reason in list(&health["reasons"]) {
         let subject = reason["subject"].as_str().filter(|subject| !subject.is_empty());
         let subject = subject.map(|subject| format!(" {}", escaped(subject))).unwrap_or_default();
-        text += &format!("  {}: {}{subject}: {}\n", word(&reason["state"]), word(&reason["reason"]), word(&reason["text"]));
+        text +=
+            &format!("  {}: {}{subject}: {}\n", word(&reason["state"]), word(&reason["reason"]), word(&reason["text"]));
     }
     let gateway = &answer["gateway"];
     if gateway.is_null() {
@@ -100,7 +101,11 @@ fn text(answer: &Value) -> String {
         gateway["commit"]
     );
     let up = |up: &Value| if up.as_bool() == Some(true) { "up" } else { "away" };
-    text += &format!("broker       {}, {} connections so far\n", up(&gateway["broker"]["up"]), gateway["broker"]["connections"]);
+    text += &format!(
+        "broker       {}, {} connections so far\n",
+        up(&gateway["broker"]["up"]),
+        gateway["broker"]["connections"]
+    );
     for sink in list(&gateway["sinks"]) {
         text += &format!("sink         {}: {}\n", word(&sink["name"]), up(&sink["up"]));
     }

@@ -207,7 +207,9 @@ fn settings(dir: &Path, config: Option<&Config>, salt: u32) -> Settings {
     }
 }
 
-fn folder_bytes(dir: &Path) -> u64 {
+/// Bytes of all files in a folder and below.
+#[must_use]
+pub fn folder_bytes(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     files
         .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))

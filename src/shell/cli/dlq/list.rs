@@ -39,8 +39,7 @@ pub(super) struct Letters {
 
 /// Reads the letters that wait, `wanted` of them, `limit` at most.
 pub(super) fn read(found: &Found, limit: u64, wanted: &dyn Fn(u64) -> bool) -> Result<Letters, ExitCode> {
-    let mut inspection =
-        inspect(&found.dir, found.config.as_ref()).map_err(|error| no_store("weir dlq", &error))?;
+    let mut inspection = inspect(&found.dir, found.config.as_ref()).map_err(|error| no_store("weir dlq", &error))?;
     let mut letters = Letters { letters: Vec::new(), more: 0, recovered: Recovered::default() };
     let lane = inspection.outbox.lanes().iter().find(|lane| lane.config().name == DEAD_LETTER);
     if let Some(lane) = lane {
@@ -84,7 +83,10 @@ pub(super) fn list(place: &Place, limit: u64, json: bool) -> ExitCode {
     } else if letters.letters.is_empty() {
         say("no dead letters\n");
     } else {
-        let mut text = format!("{:>8}  {:<20}  {:<24}  {:<14}  {:<16}  topic\n", "number", "failed at", "function", "error", "device");
+        let mut text = format!(
+            "{:>8}  {:<20}  {:<24}  {:<14}  {:<16}  topic\n",
+            "number", "failed at", "function", "error", "device"
+        );
         letters.letters.iter().for_each(|letter| text += &line(letter));
         if letters.more > 0 {
             text += &format!("and {} more; --limit shows them\n", letters.more);
@@ -158,7 +160,8 @@ fn text(letter: &Letter) -> String {
     dead.message.lines().for_each(|line| text += &format!("  {}\n", escaped(line)));
     text += &format!("topic        {}\ndevice       {}\n", escaped(&dead.topic), escaped(&dead.device));
     let kept = dead.payload.len() as u64;
-    let cut = if kept < dead.payload_len { format!(", of which the first {} are kept", Bytes(kept)) } else { String::new() };
+    let cut =
+        if kept < dead.payload_len { format!(", of which the first {} are kept", Bytes(kept)) } else { String::new() };
     text += &format!("payload      {}{cut}\n", Bytes(dead.payload_len));
     match core::str::from_utf8(&dead.payload) {
         Ok(payload) => payload.lines().for_each(|line| text += &format!("  {}\n", escaped(line))),

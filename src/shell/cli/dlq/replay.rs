@@ -92,10 +92,9 @@ fn all(
 fn through_gateway(found: &Found, wanted: &[Wanted]) -> Result<Vec<Value>, Stopped> {
     all(wanted, &mut |portion| {
         ask(&found.dir, &portion.document(), PATIENCE).map_err(|error| match &error {
-            AskError::NotRunning(_) => (
-                format!("{error} It has the store, but listens to nobody: stop it first"),
-                ExitCode::from(EXIT_IN_USE),
-            ),
+            AskError::NotRunning(_) => {
+                (format!("{error} It has the store, but listens to nobody: stop it first"), ExitCode::from(EXIT_IN_USE))
+            }
             _ => (error.to_string(), ExitCode::from(EXIT_UNAVAILABLE)),
         })
     })

@@ -53,8 +53,7 @@ pub(super) fn trial(options: &ReplayOptions) -> ExitCode {
     let mut clock = Clock::default();
     let mut effects = Effects::default();
     let stopwatch = Box::new(clock.clone());
-    let started =
-        Gateway::new(&plan.loaded.config, functions, letters.recovered, clock.now(), stopwatch, &mut effects);
+    let started = Gateway::new(&plan.loaded.config, functions, letters.recovered, clock.now(), stopwatch, &mut effects);
     let mut gateway = match started {
         Ok(gateway) => gateway,
         Err(error) => {
@@ -66,8 +65,7 @@ pub(super) fn trial(options: &ReplayOptions) -> ExitCode {
     let mut trial = Trial { plan: &plan, gateway: &mut gateway, effects };
     let expected = options.function.as_ref();
     let expected = expected.map(|(function, version)| Expected { function, version: version.as_deref() });
-    let mut tried: Vec<Value> =
-        letters.letters.iter().map(|letter| trial.run(clock.now(), letter, expected)).collect();
+    let mut tried: Vec<Value> = letters.letters.iter().map(|letter| trial.run(clock.now(), letter, expected)).collect();
     let absent = which.numbers.iter().filter(|seq| !letters.letters.iter().any(|letter| letter.seq == **seq));
     tried.extend(absent.map(|seq| json!({ "seq": seq, "refused": "is not there, or not any more" })));
     if options.json {
@@ -87,7 +85,8 @@ pub(super) fn trial(options: &ReplayOptions) -> ExitCode {
 /// Puts the function of a folder in the place of the configured one of its name.
 fn put_in(folder: &Path, plan: &mut Plan, functions: &mut [Function]) -> Result<(), String> {
     let (mut manifest, module) = modules::read_bundle(folder)?;
-    let configured = plan.loaded.config.functions.iter_mut().zip(functions).find(|(one, _)| one.manifest.name == manifest.name);
+    let configured =
+        plan.loaded.config.functions.iter_mut().zip(functions).find(|(one, _)| one.manifest.name == manifest.name);
     let Some((config, function)) = configured else {
         return Err(format!("its function `{}` is not configured, so no letter is for it", manifest.name));
     };
@@ -188,7 +187,12 @@ fn text(tried: &Value) -> String {
         return format!("{}: refused: {}\n", tried["seq"], word(&tried["refused"]));
     }
     let version = if tried["version"].is_null() { String::new() } else { format!("@{}", word(&tried["version"])) };
-    let mut text = format!("{}: {}{version} would make of it: {}\n", tried["seq"], word(&tried["function"]), word(&tried["outcome"]));
+    let mut text = format!(
+        "{}: {}{version} would make of it: {}\n",
+        tried["seq"],
+        word(&tried["function"]),
+        word(&tried["outcome"])
+    );
     for emit in list("emits") {
         text += &format!("  emits   {} {}\n", word(&emit["topic"]), word(&emit["payload"]));
     }

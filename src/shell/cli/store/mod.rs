@@ -1,6 +1,6 @@
 //! `weir store check | dump | repair`: what lies on flash, for people.
 
-mod check;
+pub(super) mod check;
 mod dump;
 pub(super) mod lines;
 mod repair;
