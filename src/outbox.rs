@@ -301,6 +301,9 @@ impl Outbox {
             if lane.dirty {
                 lane.dirty = false;
                 lane.save(entries, scratch);
+                if core::mem::replace(&mut lane.ahead_saved, !lane.ahead.is_empty()) && !lane.ahead_saved {
+                    entries.delete(&[&[Space::Ahead as u8], lane.config.name.as_bytes()]);
+                }
             }
         }
     }
@@ -669,7 +672,7 @@ impl Lane {
         self.losses.save(scratch);
         let name = self.config.name.as_bytes();
         entries.put(&[&[Space::Lane as u8], name], scratch);
-        if self.ahead_saved || !self.ahead.is_empty() {
+        if !self.ahead.is_empty() {
             scratch.clear();
             self.ahead.save(scratch);
             entries.put(&[&[Space::Ahead as u8], name], scratch);

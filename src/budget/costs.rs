@@ -80,8 +80,9 @@ pub const SINK_WINDOW_FACTOR: u64 = 2;
 pub const LANE_EXTENT: u64 = 96;
 /// Buffer through which snapshots are written and the journal is replayed.
 pub const STORE_BUFFER: Bytes = Bytes::kib(128);
-/// Metrics server: registry, one request, its answer.
-pub const METRICS: Bytes = Bytes::kib(256);
+/// The watch: touched stack and runtime of its thread (128 KiB), a metrics page being written and sent (256 KiB), and a portion of
+/// dead letters that is being replayed (256 KiB).
+pub const WATCH: Bytes = Bytes::kib(640);
 
 /// A duplicate mark as an entry: packet id, hash, its share of the key.
 pub const MARK_ENTRY: u64 = 32;

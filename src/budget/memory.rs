@@ -16,7 +16,7 @@ pub(super) fn lines(config: &Config, modules: &[Bytes], keyed: u64) -> Vec<Line>
     store(config, keyed, &mut lines);
     queues(config, &mut lines);
     // Counted whether asked for or not, so that the answer does not hang on a flag of `run`.
-    lines.push(Line::new(STORE, "--metrics", "metrics server", costs::METRICS.0));
+    lines.push(Line::new(STORE, "--metrics", "watch: metrics, health, control socket", costs::WATCH.0));
     if let Some(largest) = modules.iter().map(|module| module.0).max() {
         lines.push(Line::new(STORE, "function", "loading of the largest module", largest));
     }

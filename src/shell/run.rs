@@ -22,8 +22,7 @@ use super::orders::{self, Came, Orders};
 use super::pulse::Pulse;
 use super::sink::{LaneEnds, Sink, SinkEvent};
 use super::store::{CommitAnswer, StoreHandle};
-use crate::config::FullPolicy;
-use crate::config::{CommitPolicy, Qos};
+use crate::config::{CommitPolicy, DEAD_LETTER, FullPolicy, LaneConfig, Qos};
 use crate::effect::Effects;
 use crate::entry::Entries;
 use crate::event::{Event, Message, Poison};
@@ -444,7 +443,10 @@ impl Loop {
         self.told_us = Some(now.mono_us);
         let status = self.parts.gateway.status();
         let configs = self.parts.gateway.outbox().lanes().iter().map(|lane| lane.config());
-        let lanes = status.lanes.iter().zip(configs.clone()).map(|(lane, config)| LaneSign {
+        // A lane without a sink is meant to run full; dead letters are meant to be looked at.
+        let counts = |config: &LaneConfig| config.sink.is_some() || config.name == DEAD_LETTER;
+        let lanes = status.lanes.iter().zip(configs.clone()).filter(|(_, config)| counts(config));
+        let lanes = lanes.map(|(lane, config)| LaneSign {
             name: lane.name.to_owned(),
             bytes: lane.bytes,
             bytes_max: lane.bytes_max,

@@ -119,7 +119,10 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         receive_max: config.broker.in_flight,
         rss_planned: plan.budget.memory.total().0,
     };
-    Loop::new(parts).run().await.map_err(Failure::Run)
+    let ended = Loop::new(parts).run().await.map_err(Failure::Run);
+    // Whoever asks from here on is told that nobody runs.
+    let _ = std::fs::remove_file(config.store.dir.join(control::SOCKET));
+    ended
 }
 
 /// Binds the address of metrics and health, if there is one.

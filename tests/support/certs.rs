@@ -16,6 +16,8 @@ pub struct Authority {
 pub enum Validity {
     Now,
     Expired,
+    /// For ten days.
+    Soon,
 }
 
 impl Authority {
@@ -36,6 +38,11 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         if validity == Validity::Expired {
             (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 2, 3));
+        }
+        if validity == Validity::Soon {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let ten_days = std::time::Duration::from_secs(10 * 86_400 + 3600);
+            params.not_after = date_time_ymd(1970, 1, 1) + now + ten_days;
         }
         let key = KeyPair::generate().unwrap();
         let files = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));

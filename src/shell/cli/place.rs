@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::arguments::{WrongUse, only_file};
 use super::{DEFAULT_FILE, EXIT_CONFIG, site};
 use crate::config::{self, Config};
+use crate::shell::logging::LINE_BYTES_MAX;
 use crate::shell::store::inspect::InspectError;
 use crate::strict::{Faults, Severity};
 
@@ -94,9 +95,18 @@ pub(super) fn no_store(command: &str, error: &InspectError) -> ExitCode {
     })
 }
 
-/// Text of devices and files, for a terminal: one line, control characters escaped.
+/// Text of devices and files, for a terminal: one line, whatever does not print or turns the line around escaped.
 pub(super) fn escaped(text: &str) -> String {
     let mut line = String::new();
-    crate::shell::logging::escape_into(&mut line, text);
+    for character in text.chars() {
+        if LINE_BYTES_MAX <= line.len() {
+            line.push('…');
+            break;
+        }
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            other => line.extend(other.escape_debug()),
+        }
+    }
     line
 }

@@ -95,7 +95,7 @@ pub fn inspect(dir: &Path, config: Option<&Config>) -> Result<Inspection, Inspec
         let moved = running && names(dir)? != before;
         let last = looks == LOOKS_MAX;
         match look {
-            Ok(mut found) if !running || last || !moved && !found.recovered.report.is_loss() => {
+            Ok(mut found) if !running || last || !moved && !found.is_damaged() => {
                 found.moving = moved;
                 return Ok(found);
             }
@@ -139,13 +139,18 @@ fn names(dir: &Path) -> Result<Vec<String>, InspectError> {
     Ok(names)
 }
 
+/// Whether there is anything of a store in the folder.
+#[must_use]
+pub fn is_store(dir: &Path) -> bool {
+    dir.join("identity").exists() || dir.join("journal").is_dir() || dir.join("lanes").is_dir()
+}
+
 fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<(Inspection, Settings), InspectError> {
     let failed = |why: String| InspectError::Disk(dir.to_owned(), why);
     let (found, written) = salts(dir).map_err(|error| failed(error.to_string()))?;
-    let known = dir.join("identity").exists() || dir.join("journal").is_dir() || dir.join("lanes").is_dir();
     let Some(salt) = found.or(written) else {
         // An identity that cannot be read, beside a store without a frame.
-        if known && dir.join("journal").is_dir() {
+        if is_store(dir) {
             return Err(failed(
                 "holds no frame that can be read, and its identity is lost: it would start empty".to_owned(),
             ));
@@ -218,6 +223,13 @@ pub fn folder_bytes(dir: &Path) -> u64 {
 }
 
 impl Inspection {
+    /// Whether anything is lost that had been acknowledged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        let missing = self.survey.lanes.iter().flat_map(|lane| &lane.files).any(|file| file.missing > 0);
+        missing || self.recovered.report.is_loss()
+    }
+
     /// Hands every record of `lane` from `from_seq` on, as encoded, to `visit` until it says `false`.
     pub fn records(
         &mut self,

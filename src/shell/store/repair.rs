@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::inspect::{InspectError, Inspection, inspect_owned};
+use super::inspect::{InspectError, Inspection, inspect_owned, is_store};
 use super::{Folder, OpenError, SledState, identity, lock};
 use crate::budget::costs;
 use crate::config::Config;
@@ -58,6 +58,9 @@ pub struct Repaired {
 pub fn repair(dir: &Path, config: Option<&Config>) -> Result<Repaired, RepairError> {
     if !dir.is_dir() {
         return Err(RepairError::Inspect(InspectError::Missing(dir.to_owned())));
+    }
+    if !is_store(dir) {
+        return Err(RepairError::Inspect(InspectError::NoStore(dir.to_owned())));
     }
     let _lock = lock(dir).map_err(RepairError::Open)?;
     let (before, settings) = inspect_owned(dir, config).map_err(RepairError::Inspect)?;

@@ -40,9 +40,7 @@ pub(super) fn check(place: &Place, json: bool) -> ExitCode {
 
 /// What a start would make of it.
 pub(in super::super) fn verdict(found: &Inspection) -> Verdict {
-    let report = &found.recovered.report;
-    let missing = found.survey.lanes.iter().flat_map(|lane| &lane.files).any(|file| file.missing > 0);
-    if report.is_loss() || missing {
+    if found.is_damaged() {
         Verdict::Damaged
     } else if notes(found).is_empty() {
         Verdict::Sound

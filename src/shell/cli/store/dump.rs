@@ -172,6 +172,8 @@ fn entry(key: &[u8], value: &[u8]) -> Value {
         clock(value).map(|clock| ("clock", clock))
     } else if is(Space::Lane) {
         lane_head(value).map(|head| ("lane", json!({ "name": text(rest), "head": head })))
+    } else if is(Space::Ahead) {
+        Some(("ahead", json!({ "name": text(rest), "bytes": value.len() })))
     } else if is(Space::Usage) {
         Usage::decode(value).map(|usage| ("usage", usage_value(rest, &usage)))
     } else if is(Space::State) {
