@@ -169,7 +169,8 @@ fn lane_files<D: Disk, O: Disk>(
     range: &LaneRange,
 ) -> Result<Vec<FileSurvey>, DiskError> {
     let dir = super::lane_log::dir(&range.name);
-    let mut walk = Walk { range, salt: salt(&dir) ^ store_salt, expected: None, files: Vec::new() };
+    let mut walk =
+        Walk { range, dir: &dir, last: None, salt: salt(&dir) ^ store_salt, expected: None, files: Vec::new() };
     for number in numbers(disk, &dir)? {
         let path = format!("{dir}/{}", file_name(number));
         // What opening would set aside is there no more.
@@ -182,12 +183,15 @@ fn lane_files<D: Disk, O: Disk>(
             }
         }
     }
-    Ok(walk.end(&dir))
+    Ok(walk.end())
 }
 
 /// The way through a lane's segments.
 struct Walk<'a> {
     range: &'a LaneRange,
+    dir: &'a str,
+    /// Number of the segment before.
+    last: Option<u32>,
     salt: u32,
     /// Where the frames so far end.
     expected: Option<Place>,
@@ -196,6 +200,11 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn file<F: DiskFile>(&mut self, file: &F, number: u32, path: String) {
+        // Numbers follow each other, so one that is skipped was a file; what is missing lay there.
+        if self.last.is_some_and(|last| last + 1 < number) {
+            self.files.push(absent(format!("{}/{} (not there)", self.dir, file_name(number - 1))));
+        }
+        self.last = Some(number);
         self.files.push(FileSurvey { path, bytes: file.len().unwrap_or(0), ..FileSurvey::default() });
         let salt = self.salt;
         let bad = lane_frames(file, number, salt, &mut |at, frame| self.frame(at, frame));
@@ -235,14 +244,19 @@ impl Walk<'_> {
         }
     }
 
-    fn end(mut self, dir: &str) -> Vec<FileSurvey> {
+    fn end(mut self) -> Vec<FileSurvey> {
         if self.files.is_empty() {
-            self.files.push(FileSurvey { path: format!("{dir} (no segment)"), ..FileSurvey::default() });
+            self.files.push(absent(format!("{} (no segment)", self.dir)));
         }
         self.miss(0, Place { seq: self.range.next_seq, message: self.range.next_message });
         self.files.retain(|found| found.bytes + found.missing > 0);
         self.files
     }
+}
+
+/// A file that should be there.
+fn absent(path: String) -> FileSurvey {
+    FileSurvey { path, ..FileSurvey::default() }
 }
 
 /// Hands every whole frame of a lane's segment to `visit`, with its place; how many begin and are not whole.

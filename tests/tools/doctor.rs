@@ -24,7 +24,7 @@ fn gateway(config: &str) -> Gateway {
 }
 
 /// Exit code, and the level and text of a finding.
-fn doctor(gateway: &Gateway) -> (i32, impl Fn(&str) -> (String, String)) {
+fn doctor(gateway: &Gateway) -> (i32, impl Fn(&str) -> (String, String) + use<>) {
     let answer = tool(gateway, "doctor --json");
     let document = answer.json();
     let said = document.to_string();

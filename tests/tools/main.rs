@@ -49,7 +49,7 @@ fn tool(gateway: &Gateway, line: &str) -> Answer {
 
 /// `[gateway]` and `[broker]`, commits that follow each other quickly.
 fn head(url: &str) -> String {
-    format!("[gateway]\nid = \"gw\"\n[broker]\nurl = \"{url}\"\n[commit]\ninterval = \"20 ms\"\n")
+    format!("[gateway]\nid = \"gw\"\n[broker]\nurl = \"{url}\"\n[commit]\ninterval = \"50 ms\"\n")
 }
 
 /// A function in the folder of this name, listening to `site/+/temp`.

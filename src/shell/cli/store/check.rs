@@ -74,7 +74,7 @@ pub(in super::super) fn notes(found: &Inspection) -> Vec<String> {
         }
         (true, false) => notes.push("the file `identity` is not that of the data; a start writes it anew".to_owned()),
     }
-    if found.recovered.entries.is_empty() && !report.is_loss() {
+    if found.recovered.entries.is_empty() && !report.is_loss() && !found.running {
         notes.push("the store is empty: nothing was ever committed, or its data is gone".to_owned());
     }
     notes
@@ -98,7 +98,7 @@ pub(in super::super) fn losses(found: &Inspection) -> Vec<String> {
         let (records, messages) = missing(&lane.files);
         if records > 0 {
             losses.push(format!(
-                "lane {}: {records} records are lost ({messages} messages); the books enter them as damaged, and a loss record says so upstream",
+                "lane {}: {records} records are lost ({messages} messages); when the lane drains past them the books enter them as damaged, and a loss record says so upstream",
                 lane.name
             ));
         }
@@ -185,6 +185,9 @@ fn text(dir: &str, found: &Inspection) -> String {
     text += match verdict(found) {
         Verdict::Sound => "sound\n",
         Verdict::Look => "sound; see the notes\n",
+        Verdict::Damaged if found.survey.damaged().all(|file| file.bad_frames == 0 && file.bytes == 0) => {
+            "damaged before: nothing is left to repair; the loss enters the books when the lane drains past it\n"
+        }
         Verdict::Damaged => {
             "damaged; `weir store repair` keeps copies of the damaged files, a start does the same without\n"
         }
