@@ -66,11 +66,11 @@ struct Stopped {
     code: ExitCode,
 }
 
+/// An answer, or why there is none and how to end.
+type Answered = Result<Value, (String, ExitCode)>;
+
 /// Has every portion answered, and what follows it.
-fn all(
-    wanted: &[Wanted],
-    answer: &mut dyn FnMut(&Wanted) -> Result<Value, (String, ExitCode)>,
-) -> Result<Vec<Value>, Stopped> {
+fn all(wanted: &[Wanted], answer: &mut dyn FnMut(&Wanted) -> Answered) -> Result<Vec<Value>, Stopped> {
     let mut outcomes = Vec::new();
     for portion in wanted {
         let mut portion = portion.clone();
