@@ -17,6 +17,8 @@ pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
 pub use site::Site;
 
+use serde::{Deserialize, Serialize};
+
 use crate::filter::Pattern;
 use crate::manifest::Manifest;
 use crate::topic::TopicFilter;
@@ -28,7 +30,7 @@ pub const DEAD_LETTER: &str = "dead-letter";
 pub const SLED_CACHE_MAX: Bytes = Bytes::mib(4);
 
 /// MQTT quality of service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Qos {
     /// At most once.

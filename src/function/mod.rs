@@ -28,7 +28,7 @@ pub mod usage;
 mod tests;
 
 pub use error::{CallError, Fault, LoadError, Scene};
-pub use event::{EventKind, Invocation};
+pub use event::{EventKind, Invocation, Seed};
 pub use host::Bindings;
 pub use limits::{GrowthRefused, MODULE_BYTES_MAX, Pool};
 pub use staged::{Emit, LogLine, MeterOp, Staged};
@@ -39,7 +39,7 @@ use core::fmt;
 use weir_abi::{EXPORT_BUFFER, EXPORT_EVENT, EXPORT_INTERVAL, EXPORT_START, verdict};
 
 use self::guest::{Allowance, Guest, Halt, Program};
-use self::host::{Call, Host, Phase};
+use self::host::{Call, CallSet, Host, Phase};
 use self::image::Image;
 use self::limits::Limiter;
 use self::state::TakeChange;
@@ -323,8 +323,7 @@ impl Function {
             EventKind::Interval => guest.on_interval,
         };
         let Some(function) = function else { return Err(no_instance(&format_args!("it exports no `{handler}`"))) };
-        let reads_payload = self.program.facts.calls.has_any(Call::READS_PAYLOAD);
-        prepare(guest.store.data_mut(), invocation, fields, &self.typed_paths, reads_payload, self.digest);
+        prepare(guest.store.data_mut(), invocation, fields, &self.typed_paths, self.program.facts.calls);
         let buffer = guest.buffer;
         let memory = guest.memory.data_mut(&mut guest.store);
         event::write(memory, buffer, invocation, self.bindings.want, &self.f64_paths, fields)
@@ -414,7 +413,7 @@ impl Function {
         &self.name
     }
 
-    /// 64-bit FNV-1a of the module: tells versions apart in reports and seeds `random`. No protection against forgery.
+    /// 64-bit FNV-1a of the module: tells versions apart in reports and dead letters. No protection against forgery.
     #[must_use]
     pub const fn digest(&self) -> u64 {
         self.digest
@@ -517,21 +516,15 @@ impl Function {
 }
 
 /// The host's side of an invocation.
-fn prepare(
-    host: &mut Host,
-    invocation: &Invocation<'_>,
-    fields: &Fields,
-    typed: &[PathId],
-    reads_payload: bool,
-    digest: u64,
-) {
+fn prepare(host: &mut Host, invocation: &Invocation<'_>, fields: &Fields, typed: &[PathId], calls: CallSet) {
     let message = invocation.kind == EventKind::Message;
     let view = &mut host.view;
     (view.now_ms, view.codec) = (invocation.now_ms, invocation.codec);
-    let mut seed = invocation.sequence;
-    view.random = digest ^ host::splitmix(&mut seed);
+    if calls.has(Call::Random) {
+        view.random = invocation.random_seed();
+    }
     view.payload.clear();
-    if reads_payload && message {
+    if calls.has_any(Call::READS_PAYLOAD) && message {
         view.payload.extend_from_slice(invocation.payload);
     }
     view.values.clear();
@@ -544,7 +537,14 @@ fn no_instance(reason: &dyn fmt::Display) -> CallError {
     CallError::Broken { reason: reason.to_string() }
 }
 
-/// 64-bit FNV-1a (Fowler, Noll, Vo; draft-eastlake-fnv §2).
 fn digest(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(FNV_BASIS, bytes)
+}
+
+/// Where [`fnv1a`] begins.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// 64-bit FNV-1a (Fowler, Noll, Vo; draft-eastlake-fnv §2), going on from `hash`.
+fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -222,8 +222,9 @@ impl Loop {
             Incoming::Unfit { epoch, unfit } => {
                 let poison = Poison {
                     topic: &unfit.topic,
-                    payload: &[],
+                    payload: &unfit.payload,
                     size: unfit.size as u64,
+                    payload_len: unfit.payload_len as u64,
                     reason: unfit.why.text(),
                     qos: unfit.qos,
                     packet_id: unfit.packet_id,

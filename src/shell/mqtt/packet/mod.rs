@@ -92,6 +92,10 @@ pub struct Unfit {
     pub dup: bool,
     /// The topic's bytes, whatever they are.
     pub topic: Bytes,
+    /// Application data; nothing of a packet that was passed over.
+    pub payload: Bytes,
+    /// Its true length; of a packet that was passed over, with its properties.
+    pub payload_len: usize,
     /// Size of the whole packet.
     pub size: usize,
     /// What is wrong with it.
