@@ -43,7 +43,7 @@ use self::host::{Call, CallSet, Host, Phase};
 use self::image::Image;
 use self::limits::Limiter;
 use self::state::TakeChange;
-use crate::field::{Fields, PathId, Paths};
+use crate::field::{FieldKind, Fields, Path, PathId, Paths, Value};
 use crate::manifest::{InstancePolicy, Manifest};
 use crate::time::Stopwatch;
 use crate::units::{Bytes, Fuel, Millis};
@@ -459,6 +459,19 @@ impl Function {
     #[must_use]
     pub fn staged(&self) -> &Staged {
         &self.host().staged
+    }
+
+    /// Whether the last call emitted, metered or stored anything.
+    #[must_use]
+    pub fn left_something(&self) -> bool {
+        let Host { staged, state, .. } = self.host();
+        0 < staged.emits().len() + staged.meters().len() + state.staged_len()
+    }
+
+    /// The fields bound as numbers that are there and are no finite numbers.
+    pub fn misfits<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = (&'a Path, Value)> {
+        let bound = self.bindings.f64.iter().zip(&self.f64_paths).map(|(path, id)| (path, fields.value(*id)));
+        bound.filter(|(_, value)| value.kind() != FieldKind::Absent && !value.f64().is_some_and(f64::is_finite))
     }
 
     /// What the last call put and deleted becomes the durable state, and dirty.

@@ -70,7 +70,7 @@ impl Gateway {
             kept_topic.push_str(invocation.topic);
             outlets.output(name, kept_topic, invocation.payload, hops);
         }
-        outlets.course.absorbed |= verdict == Verdict::Done;
+        outlets.course.absorbed |= verdict == Verdict::Done && function.left_something();
         function.commit_state();
         if core::mem::take(&mut turn.course.hop_limited) {
             self.hop_limited += 1;
@@ -113,8 +113,7 @@ impl Gateway {
         let Failure { kind, what, .. } = failure;
         let slot_of = slot.map(|slot| &self.slots[slot]);
         let (function, version) = slot_of.map_or(("", ""), |slot| (&*slot.name, &*slot.version));
-        if let Some(unsaid) = self.complaints.note(slot, kind, *now) {
-            let more = if unsaid == 0 { String::new() } else { format!("; {unsaid} like it passed unsaid") };
+        if let Some(more) = self.complaints.due(slot, kind, *now) {
             effects.say(
                 log::Level::Warn,
                 function,

@@ -72,6 +72,7 @@ impl Gateway {
                 report: function_config.report,
                 meter_first,
                 filtered: 0,
+                misfits: 0,
                 usage_dirty: false,
             });
         }

@@ -3,17 +3,18 @@
 use std::io::Write as _;
 
 use super::apply::Failure;
+use super::doubts::Doubts;
 use super::routing::{Device, Listener, topic_level};
 use super::{Gateway, scans::Scans};
 use crate::books::{DropReason, Fate};
 use crate::budget::costs;
-use crate::config::{Qos, RetainedPolicy, TimeUnit};
+use crate::config::{Qos, RetainedPolicy};
 use crate::effect::{Ack, Effects};
 use crate::event::{Message, Poison};
 use crate::field::{FieldKind, Fields, Value};
 use crate::function::{Invocation, Seed};
 use crate::marks::Marks;
-use crate::time::{Now, WallMillis};
+use crate::time::Now;
 use crate::trigger::TriggerId;
 
 /// Buffers that every message uses again.
@@ -275,8 +276,11 @@ impl Gateway {
             self.slots[slot].filtered += 1;
             return;
         }
-        (invocation.time_ms, invocation.time_from_payload) =
-            event_time(listener, fields, now, self.future_skew_max_ms, &mut self.skewed);
+        let slot_of = &mut self.slots[slot];
+        let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
+        let doubted = doubts.time(listener, fields, self.future_skew_max_ms, &slot_of.name, &mut invocation);
+        self.skewed += u64::from(doubted);
+        slot_of.misfits += doubts.numbers(slot_of, fields, &invocation);
         turn.calls += 1;
         match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
@@ -320,26 +324,4 @@ fn device_name(value: Value, payload: &[u8], name: &mut Vec<u8>) {
     {
         name.extend(text.take(DEVICE_BYTES_MAX));
     }
-}
-
-/// The event's time: the payload's where the trigger names a field, bounded against the future; else the arrival.
-fn event_time(
-    listener: &Listener,
-    fields: &Fields,
-    now: Now,
-    skew_max_ms: i64,
-    skewed: &mut u64,
-) -> (WallMillis, bool) {
-    let Some((path, unit)) = listener.time else { return (now.wall_ms, false) };
-    let Some(number) = fields.f64(path) else { return (now.wall_ms, false) };
-    let ms = match unit {
-        TimeUnit::Seconds => number * 1000.0,
-        TimeUnit::Milliseconds => number,
-    };
-    let latest = now.wall_ms.saturating_add(skew_max_ms);
-    if ms.is_nan() || ms < 0.0 || latest as f64 <= ms {
-        *skewed += 1;
-        return (now.wall_ms, false);
-    }
-    (ms as WallMillis, true)
 }

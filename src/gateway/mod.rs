@@ -8,6 +8,7 @@
 mod apply;
 mod complaints;
 mod deadline;
+mod doubts;
 mod durable;
 mod message;
 mod outlets;
@@ -45,6 +46,8 @@ struct Slot {
     meter_first: u16,
     /// Messages that its declarative filters turned away.
     filtered: u64,
+    /// Fields that it reads as numbers and that were something else.
+    misfits: u64,
     usage_dirty: bool,
 }
 

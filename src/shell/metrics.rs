@@ -201,6 +201,13 @@ fn functions(text: &mut Text, status: &Status<'_>) {
     per_function(text, "function_filtered_total", "counter", "Messages turned away by the declarative filter", &|f| {
         f.filtered
     });
+    per_function(
+        text,
+        "function_misfits_total",
+        "counter",
+        "Fields that it reads as numbers and that were no finite numbers",
+        &|f| f.misfits,
+    );
     per_function(text, "function_state_bytes", "gauge", "Durable state", &|f| f.state_bytes);
     text.family("function_errors_total", "counter", "Failed handler calls, by kind");
     for function in &status.functions {

@@ -208,7 +208,9 @@ fn a_setting_that_the_manifest_does_not_declare_is_refused_and_one_of_a_manifest
     let declaring = |manifest: &str| examine(&site(&gateway).function("mean", &format!("{MEAN}{manifest}"))).1;
     assert_eq!(
         declaring("[config]\nhigh = 20\nlow = 10\n"),
-        ["gateway.toml: function.mean.config.hihg: is not a setting of this function's manifest (known: high, low); did you mean `high`?"]
+        [
+            "gateway.toml: function.mean.config.hihg: is not a setting of this function's manifest (known: high, low); did you mean `high`?"
+        ]
     );
     assert_eq!(declaring(""), [""; 0]);
     assert_eq!(declaring("[config]\nhihg = 20\n"), [""; 0]);
