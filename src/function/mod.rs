@@ -99,6 +99,8 @@ enum Body {
 pub struct Function {
     name: String,
     digest: u64,
+    /// What the topic of a kept message gets in front.
+    keep_prefix_len: usize,
     fuel: Fuel,
     time: Millis,
     program: Program,
@@ -153,6 +155,7 @@ impl Function {
         let mut function = Self {
             name: manifest.name.clone(),
             digest: digest(wasm),
+            keep_prefix_len: manifest.keep_prefix.len(),
             fuel: manifest.limits.fuel,
             time: manifest.limits.time,
             program,
@@ -297,8 +300,11 @@ impl Function {
             host.state.clear_staged();
         }
         let host = self.host();
-        let (bytes_out, peak) = (host.staged.emit_bytes() as u64, host.limiter.peak().0);
-        self.usage.bytes_out += bytes_out;
+        let (mut bytes_out, peak) = (host.staged.emit_bytes(), host.limiter.peak().0);
+        if outcome == Ok(Verdict::Keep) {
+            bytes_out += self.keep_prefix_len + invocation.topic.len() + invocation.payload.len();
+        }
+        self.usage.bytes_out += bytes_out as u64;
         self.usage.peak_memory = self.usage.peak_memory.max(peak);
         self.usage.time_us += watch.mono_us().saturating_sub(began_us);
         outcome

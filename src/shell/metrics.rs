@@ -192,12 +192,14 @@ fn functions(text: &mut Text, status: &Status<'_>) {
     per_function(text, "function_fuel_total", "counter", "Fuel spent, also by calls that failed", &|f| f.usage.fuel);
     per_function(text, "function_time_microseconds_total", "counter", "Time spent in handlers", &|f| f.usage.time_us);
     per_function(text, "function_memory_peak_bytes", "gauge", "Largest linear memory", &|f| f.usage.peak_memory);
-    per_function(text, "function_bytes_in_total", "counter", "Bytes of topics and payloads handed in", &|f| {
-        f.usage.bytes_in
-    });
-    per_function(text, "function_bytes_out_total", "counter", "Bytes of topics and payloads put out", &|f| {
-        f.usage.bytes_out
-    });
+    per_function(text, "function_bytes_in_total", "counter", "Bytes of payloads handed in", &|f| f.usage.bytes_in);
+    per_function(
+        text,
+        "function_bytes_out_total",
+        "counter",
+        "Bytes of topics and payloads put out, kept messages included",
+        &|f| f.usage.bytes_out,
+    );
     per_function(text, "function_filtered_total", "counter", "Messages turned away by the declarative filter", &|f| {
         f.filtered
     });
