@@ -128,7 +128,8 @@ pub(super) fn guests(config: &Config) -> Bytes {
 /// Keyed state as entries: cells, function state, marks, books and lane heads.
 pub(super) fn keyed(config: &Config) -> u64 {
     let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY;
-    let fixed = (config.lanes.len() + config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
+    // Of a function its usage, and where the period of it began.
+    let fixed = (config.lanes.len() + 2 * config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
     let functions = config.functions.iter().map(|function| {
         let meters = &function.manifest.meters;
         let cells = meters.iter().map(|meter| cells(meter, costs::cell_entry(meter.kind)));

@@ -305,6 +305,8 @@ pub struct Config {
     pub future_skew_max: Millis,
     /// Longest chain of functions.
     pub hops_max: u8,
+    /// How often each function's usage is told upstream; none: never.
+    pub usage_interval: Option<Millis>,
     /// Functions.
     pub functions: Vec<FunctionConfig>,
     /// Lanes, in the order in which topics are matched. The lane [`DEAD_LETTER`] always exists.

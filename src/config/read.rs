@@ -50,6 +50,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
     let payload_max = gateway.bytes("payload-max", Bytes::kib(64), Bytes(64)..=Bytes::mib(16));
     let future_skew_max = gateway.millis("future-skew-max", Millis(300_000), Millis(0)..=Millis(366 * 86_400_000));
     let hops_max = gateway.number("hops-max", 4, 1..=32);
+    let usage_interval = gateway.millis_option("usage-interval", Millis(1000)..=Millis(366 * 86_400_000));
     gateway.close();
 
     let mut section = top.section("broker");
@@ -78,6 +79,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
         payload_max,
         future_skew_max,
         hops_max,
+        usage_interval,
         functions,
         lanes,
         sinks,

@@ -34,7 +34,8 @@ impl Gateway {
         let windows = self.windows.deadline_ms().map(|due_ms| by_wall(due_ms, WALL_CHECK_US));
         let expiry = self.outbox.deadline_ms().map(|due_ms| by_wall(due_ms, EXPIRY_CHECK_US));
         let intervals = self.intervals.iter().map(|interval| interval.next_us).min();
-        windows.into_iter().chain(expiry).chain(intervals).min()
+        let usage = self.usage_periods.as_ref().map(|periods| periods.next_us);
+        windows.into_iter().chain(expiry).chain(intervals).chain(usage).min()
     }
 
     pub(super) fn on_tick(&mut self, now: Now, effects: &mut Effects) {
@@ -44,6 +45,7 @@ impl Gateway {
             }
         }
         self.close_windows(now, effects);
+        self.tell_usage(now, effects);
         self.dirty |= self.outbox.expire(now, &mut self.books, &mut effects.releases);
     }
 
