@@ -77,6 +77,8 @@ pub struct Parts {
     pub receive_max: u16,
     /// What the plan grants, bytes.
     pub rss_planned: u64,
+    /// What the start found on flash, for the metrics page.
+    pub found: Vec<(&'static str, u64)>,
 }
 
 /// The loop.
@@ -389,7 +391,13 @@ impl Loop {
         let stats = self.parts.store.stats();
         let shell = ShellNumbers {
             broker: (link.connected, link.epoch),
-            sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
+            sinks: self
+                .parts
+                .sinks
+                .iter()
+                .map(|(name, sink)| (name.clone(), sink.link().connected, sink.status()))
+                .collect(),
+            found: self.parts.found.clone(),
             flash: metrics::flash(&stats),
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
