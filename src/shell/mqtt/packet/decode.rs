@@ -150,7 +150,7 @@ fn publish(header: &Header, mut body: Bytes, version: Version) -> Result<Packet,
     let topic = body.split_to(topic_len);
     let packet_id = if id_len == 0 { 0 } else { packet_id(body.get_u16())? };
     let (dup, retain) = (header.first & 8 != 0, header.first & 1 != 0);
-    let mut why = (!is_topic_name(&topic)).then_some(Why::Topic);
+    let mut why = fault_of_topic(&topic);
     if version == Version::V5 {
         // Nothing in the properties concerns us: aliases were not allowed in CONNECT, identifiers not asked for.
         match varint(&body) {
@@ -167,10 +167,14 @@ fn publish(header: &Header, mut body: Bytes, version: Version) -> Result<Packet,
     })
 }
 
-fn is_topic_name(topic: &[u8]) -> bool {
-    !topic.is_empty()
-        && !topic.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'))
-        && core::str::from_utf8(topic).is_ok()
+fn fault_of_topic(topic: &[u8]) -> Option<Why> {
+    match topic {
+        [] => Some(Why::NoTopic),
+        _ if core::str::from_utf8(topic).is_err() => Some(Why::NotUtf8),
+        _ if topic.contains(&0) => Some(Why::Nul),
+        _ if topic.iter().any(|byte| matches!(byte, b'+' | b'#')) => Some(Why::Wildcard),
+        _ => None,
+    }
 }
 
 fn control(header: &Header, frame: Bytes, version: Version) -> Result<Packet, Malformed> {
@@ -302,9 +306,9 @@ mod tests {
                 b"\x32\x0d\x00\x01a\x00\x09\x06\x0b\x01\x0b\x02\x0b\x03h".to_vec(),
                 vec![publish(b"a", 9, Qos::AtLeastOnce, b"h")],
             ),
-            (V5, b"\x32\x08\x00\x01\xff\x00\x09\x00hi".to_vec(), vec![unfit(b"\xff", 9, 10, Why::Topic, b"hi", 2)]),
-            (V5, b"\x32\x06\x00\x01+\x00\x09\x00".to_vec(), vec![unfit(b"+", 9, 8, Why::Topic, b"", 0)]),
-            (V311, b"\x32\x04\x00\x00\x00\x09".to_vec(), vec![unfit(b"", 9, 6, Why::Topic, b"", 0)]),
+            (V5, b"\x32\x08\x00\x01\xff\x00\x09\x00hi".to_vec(), vec![unfit(b"\xff", 9, 10, Why::NotUtf8, b"hi", 2)]),
+            (V5, b"\x32\x06\x00\x01+\x00\x09\x00".to_vec(), vec![unfit(b"+", 9, 8, Why::Wildcard, b"", 0)]),
+            (V311, b"\x32\x04\x00\x00\x00\x09".to_vec(), vec![unfit(b"", 9, 6, Why::NoTopic, b"", 0)]),
             (V5, b"\x32\x06\x00\x01a\x00\x09\x05".to_vec(), vec![unfit(b"a", 9, 8, Why::Properties, b"\x05", 1)]),
             (
                 V5,
