@@ -246,3 +246,24 @@ fn json_says_the_same_to_programs() {
     assert_eq!(fault["key"], "sink.upstream.type");
     assert!(fault["text"].as_str().unwrap().contains("did you mean `file`?"));
 }
+
+#[test]
+fn a_file_that_is_there_and_no_text_is_not_answered_with_the_wish_for_another() {
+    let folder = folder();
+    std::fs::write(folder.path().join("gateway.toml"), b"[gateway]\nid = \"\xff\"\n").unwrap();
+    let answer = weir(folder.path(), "check");
+    assert_eq!(
+        (answer.code, answer.err.lines().next()),
+        (78, Some("gateway.toml: is not UTF-8 text: byte 17 is not of it"))
+    );
+    assert!(!answer.err.contains("weir init"), "{}", answer.err);
+}
+
+#[test]
+fn writes_beyond_what_the_board_grants_are_marked_in_the_plan() {
+    let folder = started();
+    let answer = weir(folder.path(), "check --board pi-zero");
+    let marked = |what: &str| answer.out.lines().any(|line| line.ends_with(what));
+    assert!(marked("every commit is full; more than the board grants"), "{}", answer.out);
+    assert!(marked("no message comes"), "{}", answer.out);
+}

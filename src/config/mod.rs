@@ -15,7 +15,7 @@ pub use crate::field::Codec;
 pub use functions::{FUNCTIONS_MAX, TRIGGERS_MAX};
 pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
-pub use site::Site;
+pub use site::{NO_SUCH_FILE, Site};
 
 use serde::{Deserialize, Serialize};
 

@@ -27,7 +27,12 @@ pub fn load(file: &Path, board: Option<&str>, site: &dyn Site, faults: &Faults) 
     let text = match site.read(file) {
         Ok(text) => text,
         Err(why) => {
-            faults.refuse(&label, "", &format!("{why}; `weir init {label}` writes a starting file"));
+            // Of a file that is there, but cannot be read, `init` would not write another.
+            let hint = match why.as_str() {
+                super::site::NO_SUCH_FILE => format!("; `weir init {label}` writes a starting file"),
+                _ => String::new(),
+            };
+            faults.refuse(&label, "", &format!("{why}{hint}"));
             return None;
         }
     };
