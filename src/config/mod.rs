@@ -114,6 +114,11 @@ pub struct CommitPolicy {
     pub bytes_max: Bytes,
 }
 
+impl CommitPolicy {
+    /// The longest interval.
+    pub const INTERVAL_MAX: Millis = Millis(60_000);
+}
+
 /// What to do with retained messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetainedPolicy {

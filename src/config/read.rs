@@ -172,7 +172,7 @@ fn commit(top: &mut Section<'_>, segment: Bytes) -> CommitPolicy {
     // A frame does not span segments, and a batch may pass its bound by one message's effects.
     let most = Bytes(segment.0 / 2);
     let policy = CommitPolicy {
-        interval: section.millis("interval", Millis(100), Millis(0)..=Millis(60_000)),
+        interval: section.millis("interval", Millis(100), Millis(0)..=CommitPolicy::INTERVAL_MAX),
         messages_max: section.number("messages-max", 1000, 1..=100_000),
         bytes_max: section.bytes("bytes-max", Bytes::kib(128).min(most), Bytes::kib(4)..=most),
     };

@@ -26,7 +26,7 @@ pub struct Fault {
     pub severity: Severity,
     /// The file, as it was named.
     pub file: String,
-    /// The key, from the top of the file, entries of lists by their names: `function.mean.memory`.
+    /// The key, from the top of the file, entries of lists by their names: `function.mean.limits.memory`.
     pub key: String,
     /// Wish and room, or what is wrong and the repair.
     pub text: String,
