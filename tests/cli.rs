@@ -267,3 +267,19 @@ fn writes_beyond_what_the_board_grants_are_marked_in_the_plan() {
     assert!(marked("every commit is full; more than the board grants"), "{}", answer.out);
     assert!(marked("no message comes"), "{}", answer.out);
 }
+
+#[test]
+fn the_help_names_every_exit_code_that_the_program_has() {
+    use weir::shell::cli::{EXIT_CANNOT_CREATE, EXIT_CONFIG, EXIT_FLASH, EXIT_UNAVAILABLE, EXIT_USAGE};
+    let folder = folder();
+    let all = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_FLASH, EXIT_CONFIG];
+    let run = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_FLASH, EXIT_CONFIG];
+    for (line, codes) in [("--help", &all[..]), ("run --help", &run)] {
+        let help = weir(folder.path(), line).out;
+        let (_, told) = help.split_once("Exit codes:").unwrap();
+        let words: Vec<&str> = told.split([' ', ',', '\n']).collect();
+        for code in codes {
+            assert!(words.contains(&code.to_string().as_str()), "{line}: {code}: {told}");
+        }
+    }
+}
