@@ -283,3 +283,12 @@ fn the_help_names_every_exit_code_that_the_program_has() {
         }
     }
 }
+
+#[test]
+fn what_the_first_steps_of_the_readme_write_is_ignored_by_git() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ignored = std::fs::read_to_string(root.join(".gitignore")).unwrap();
+    for name in ["/gateway.toml", "/weir-data", "/upstream"] {
+        assert!(ignored.lines().any(|line| line == name), "{name}");
+    }
+}
