@@ -213,7 +213,7 @@ fn what_does_not_fit_is_refused_with_the_sum_shown() {
     let answer = weir(folder.path(), "check --board pi-zero");
     assert_eq!(answer.code, 78);
     assert!(
-        answer.err.contains("gateway.toml: function.threshold.memory: wants 16 MiB; board pi-zero has "),
+        answer.err.contains("gateway.toml: function.threshold.limits.memory: wants 32 MiB (16 MiB linear memory, 16 MiB its image, or room to grow); board pi-zero has "),
         "{}",
         answer.err
     );
@@ -245,4 +245,50 @@ fn json_says_the_same_to_programs() {
     let fault = document["faults"].as_array().unwrap().iter().find(|fault| fault["severity"] == "refusal").unwrap();
     assert_eq!(fault["key"], "sink.upstream.type");
     assert!(fault["text"].as_str().unwrap().contains("did you mean `file`?"));
+}
+
+#[test]
+fn a_file_that_is_there_and_no_text_is_not_answered_with_the_wish_for_another() {
+    let folder = folder();
+    std::fs::write(folder.path().join("gateway.toml"), b"[gateway]\nid = \"\xff\"\n").unwrap();
+    let answer = weir(folder.path(), "check");
+    assert_eq!(
+        (answer.code, answer.err.lines().next()),
+        (78, Some("gateway.toml: is not UTF-8 text: byte 17 is not of it"))
+    );
+    assert!(!answer.err.contains("weir init"), "{}", answer.err);
+}
+
+#[test]
+fn writes_beyond_what_the_board_grants_are_marked_in_the_plan() {
+    let folder = started();
+    let answer = weir(folder.path(), "check --board pi-zero");
+    let marked = |what: &str| answer.out.lines().any(|line| line.ends_with(what));
+    assert!(marked("every commit is full; more than the board grants"), "{}", answer.out);
+    assert!(marked("no message comes"), "{}", answer.out);
+}
+
+#[test]
+fn the_help_names_every_exit_code_that_the_program_has() {
+    use weir::shell::cli::{EXIT_CANNOT_CREATE, EXIT_CONFIG, EXIT_FLASH, EXIT_UNAVAILABLE, EXIT_USAGE};
+    let folder = folder();
+    let all = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_FLASH, EXIT_CONFIG];
+    let run = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_FLASH, EXIT_CONFIG];
+    for (line, codes) in [("--help", &all[..]), ("run --help", &run)] {
+        let help = weir(folder.path(), line).out;
+        let (_, told) = help.split_once("Exit codes:").unwrap();
+        let words: Vec<&str> = told.split([' ', ',', '\n']).collect();
+        for code in codes {
+            assert!(words.contains(&code.to_string().as_str()), "{line}: {code}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_the_first_steps_of_the_readme_write_is_ignored_by_git() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ignored = std::fs::read_to_string(root.join(".gitignore")).unwrap();
+    for name in ["/gateway.toml", "/weir-data", "/upstream"] {
+        assert!(ignored.lines().any(|line| line == name), "{name}");
+    }
 }

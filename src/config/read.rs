@@ -27,7 +27,12 @@ pub fn load(file: &Path, board: Option<&str>, site: &dyn Site, faults: &Faults) 
     let text = match site.read(file) {
         Ok(text) => text,
         Err(why) => {
-            faults.refuse(&label, "", &format!("{why}; `weir init {label}` writes a starting file"));
+            // Of a file that is there, but cannot be read, `init` would not write another.
+            let hint = match why.as_str() {
+                super::site::NO_SUCH_FILE => format!("; `weir init {label}` writes a starting file"),
+                _ => String::new(),
+            };
+            faults.refuse(&label, "", &format!("{why}{hint}"));
             return None;
         }
     };
@@ -50,6 +55,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
     let payload_max = gateway.bytes("payload-max", Bytes::kib(64), Bytes(64)..=Bytes::mib(16));
     let future_skew_max = gateway.millis("future-skew-max", Millis(300_000), Millis(0)..=Millis(366 * 86_400_000));
     let hops_max = gateway.number("hops-max", 4, 1..=32);
+    let usage_interval = gateway.millis_option("usage-interval", Millis(1000)..=Millis(366 * 86_400_000));
     gateway.close();
 
     let mut section = top.section("broker");
@@ -78,6 +84,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
         payload_max,
         future_skew_max,
         hops_max,
+        usage_interval,
         functions,
         lanes,
         sinks,
@@ -165,7 +172,7 @@ fn commit(top: &mut Section<'_>, segment: Bytes) -> CommitPolicy {
     // A frame does not span segments, and a batch may pass its bound by one message's effects.
     let most = Bytes(segment.0 / 2);
     let policy = CommitPolicy {
-        interval: section.millis("interval", Millis(100), Millis(0)..=Millis(60_000)),
+        interval: section.millis("interval", Millis(100), Millis(0)..=CommitPolicy::INTERVAL_MAX),
         messages_max: section.number("messages-max", 1000, 1..=100_000),
         bytes_max: section.bytes("bytes-max", Bytes::kib(128).min(most), Bytes::kib(4)..=most),
     };

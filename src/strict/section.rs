@@ -269,7 +269,8 @@ impl<'a> Section<'a> {
     }
 }
 
-fn did_you_mean<'b>(wrong: &str, candidates: impl IntoIterator<Item = &'b str>) -> String {
+/// `; did you mean `NAME`?`, or nothing if no candidate is near.
+pub fn did_you_mean<'b>(wrong: &str, candidates: impl IntoIterator<Item = &'b str>) -> String {
     nearest(wrong, candidates).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 

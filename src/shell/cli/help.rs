@@ -21,7 +21,7 @@ Examples:
   weir check /etc/weir/gateway.toml --board pi-zero-2w
   weir run /etc/weir/gateway.toml
 
-Exit codes: 0 ok, 64 wrong use, 73 cannot create the file, 78 configuration refused.
+Exit codes: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create the file, 74 flash failed, 78 configuration refused.
 ";
 
 pub(super) const CHECK: &str = "\
@@ -41,7 +41,7 @@ Examples:
   weir check site.toml --board pi-zero
   weir check --json | jq .memory.total
 
-Exit codes: 0 ok (warnings are not faults), 78 refused.
+Exit codes: 0 ok (warnings are not faults), 64 wrong use, 78 refused.
 ";
 
 pub(super) const INIT: &str = "\
@@ -57,7 +57,7 @@ Examples:
   weir init
   weir init /etc/weir/gateway.toml
 
-Exit codes: 0 ok, 73 FILE exists or cannot be written.
+Exit codes: 0 ok, 64 wrong use, 73 FILE exists or cannot be written.
 ";
 
 pub(super) const RUN: &str = "\
@@ -73,5 +73,10 @@ Examples:
   weir run
   weir run /etc/weir/gateway.toml --metrics 127.0.0.1:9187
 
-Exit codes: 0 ended on request, 78 configuration refused.
+Exit codes:
+  0   ended on request
+  64  wrong use of the command line
+  69  cannot start: the data folder or the metrics address is in use, or cannot be had
+  74  flash failed: nothing of the last commit was acknowledged, and a restart finds the truth
+  78  configuration refused
 ";

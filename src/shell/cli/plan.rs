@@ -24,7 +24,8 @@ pub(super) fn table(plan: &Plan) -> String {
         (writes.steady, "messages come all the time, few in each commit"),
         (writes.worst, "every commit is full"),
     ] {
-        let _ = writeln!(text, "{bytes:>12}  {what}");
+        let more = if writes.granted < bytes { "; more than the board grants" } else { "" };
+        let _ = writeln!(text, "{bytes:>12}  {what}{more}");
     }
     text
 }
