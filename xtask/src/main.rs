@@ -5,6 +5,8 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod c;
+mod cross;
+mod debian;
 mod demo;
 mod functions;
 mod need;
@@ -32,6 +34,11 @@ fn main() -> ExitCode {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
+        "toolchain" => rest.iter().try_for_each(|triple| {
+            let cross = cross::Cross::get(root, cross::Target::get(triple)?)?;
+            println!("{}", cross.describe());
+            Ok(())
+        }),
         _ => Err(USAGE.to_owned()),
     };
     match result {
