@@ -86,7 +86,9 @@ impl Cross {
         if let Some(linker) = linker {
             let upper = target.upper();
             cargo.env(format!("CARGO_TARGET_{upper}_LINKER"), linker);
-            cargo.env(format!("CARGO_TARGET_{upper}_RUNNER"), target.runner.join(" "));
+            if !target.runner.is_empty() {
+                cargo.env(format!("CARGO_TARGET_{upper}_RUNNER"), target.runner.join(" "));
+            }
         }
         if let Some(c) = &self.c {
             cargo.env(format!("CC_{}", target.lower()), &c.cc);
@@ -95,7 +97,18 @@ impl Cross {
             }
         }
         cargo.args([subcommand, "--target", target.triple]);
+        if linker.is_some() {
+            // Paths of this machine do not belong into what others run: `panicked at` begins at the crate.
+            let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+            let flags = [remap(&cargo_home().join("registry/src"), "/crates"), remap(root, "/weir")];
+            cargo.arg("--config").arg(format!("target.{}.rustflags={flags:?}", target.triple));
+        }
         cargo
+    }
+
+    /// Whether the linker is told to write its map: that of `cross` is another's.
+    pub fn has_map(&self) -> bool {
+        !matches!(self.route, Route::Cross)
     }
 
     /// One line for the reader: which way was taken.
@@ -145,6 +158,12 @@ fn plain_cargo() -> Command {
         cargo.env_remove(name);
     }
     cargo
+}
+
+/// Where cargo keeps the sources of crates.
+fn cargo_home() -> PathBuf {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home).unwrap_or_default()
 }
 
 /// Whether `WEIR_NO_RUSTUP=1` forbids to change rustup's toolchains.

@@ -32,17 +32,19 @@ pub fn self_contained(program: &Path, folder: &Path, target: &Target, out: &Path
     let (main, empty) = (work.join("main.c"), work.join("empty.c"));
     need::write(&main, b"int main(void) { return 0; }\n")?;
     need::write(&empty, b"")?;
-    need::run(cc(true).args(["-static", "-Os"]).arg(&main).arg("-lunwind").arg("-o").arg(work.join("main")))?;
+    let kind: &[&str] = if target.pie { &["-fPIE", "-Os"] } else { &["-static", "-Os"] };
+    need::run(cc(true).args(kind).arg(&main).arg("-lunwind").arg("-o").arg(work.join("main")))?;
     let found = found(&work.join("o"));
     let one = |name: &str| {
         let file = found.iter().find(|file| file.ends_with(name));
         file.ok_or_else(|| format!("zig made no {name} for {}; the recipe is for {}", target.triple, "ziglang 0.17"))
     };
-    for name in ["crt1.o", "libunwind.a"] {
-        copy(one(name)?, &out.join(name))?;
+    copy(one("libunwind.a")?, &out.join("libunwind.a"))?;
+    // Only one of the two is ever linked for a target.
+    let start = one(if target.pie { "rcrt1.o" } else { "crt1.o" })?;
+    for name in ["crt1.o", "rcrt1.o"] {
+        copy(start, &out.join(name))?;
     }
-    // A program of position-independent code starts elsewhere, where zig has such a start file.
-    copy(one("rcrt1.o").or_else(|_| one("crt1.o"))?, &out.join("rcrt1.o"))?;
     merge(program, folder, &LIBC.map(one).into_iter().collect::<Result<Vec<_>, _>>()?, &out.join("libc.a"))?;
     for name in EMPTY {
         need::run(cc(false).arg("-c").arg(&empty).arg("-o").arg(out.join(name)))?;

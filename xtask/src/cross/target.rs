@@ -16,7 +16,9 @@ pub struct Target {
     pub gcc: &'static [&'static str],
     /// Runs its programs here: a program of qemu-user and its arguments; empty if this machine runs them itself.
     pub runner: &'static [&'static str],
-    /// What `readelf` calls the machine (`e_machine`).
+    /// Its static programs are position-independent, and begin in `rcrt1.o`.
+    pub pie: bool,
+    /// The processor in the head of its programs (`e_machine` of ELF).
     pub elf_machine: u16,
 }
 
@@ -29,6 +31,7 @@ pub const TARGETS: [Target; 4] = [
         zig_cpu: "generic",
         gcc: &["aarch64-linux-musl-gcc", "aarch64-linux-gnu-gcc"],
         runner: &["qemu-aarch64-static"],
+        pie: false,
         elf_machine: 183,
     },
     Target {
@@ -38,6 +41,7 @@ pub const TARGETS: [Target; 4] = [
         zig_cpu: "cortex_a7",
         gcc: &["armv7l-linux-musleabihf-gcc", "arm-linux-musleabihf-gcc", "arm-linux-gnueabihf-gcc"],
         runner: &["qemu-arm-static", "-cpu", "cortex-a7"],
+        pie: false,
         elf_machine: 40,
     },
     Target {
@@ -47,6 +51,7 @@ pub const TARGETS: [Target; 4] = [
         zig_cpu: "arm1176jzf_s",
         gcc: &["arm-linux-musleabihf-gcc", "armv6-linux-musleabihf-gcc", "arm-linux-gnueabihf-gcc"],
         runner: &["qemu-arm-static", "-cpu", "arm1176"],
+        pie: false,
         elf_machine: 40,
     },
     Target {
@@ -56,6 +61,7 @@ pub const TARGETS: [Target; 4] = [
         zig_cpu: "x86_64",
         gcc: &["x86_64-linux-musl-gcc", "musl-gcc", "x86_64-linux-gnu-gcc", "gcc"],
         runner: &[],
+        pie: true,
         elf_machine: 62,
     },
 ];
