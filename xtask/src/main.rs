@@ -8,6 +8,7 @@ mod c;
 mod cross;
 mod debian;
 mod demo;
+mod deploy;
 mod dist;
 mod functions;
 mod need;
@@ -23,6 +24,7 @@ cargo xtask functions          build the modules in functions/ to target/functio
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
 cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
+cargo xtask deploy --board NAME USER@HOST   the package over ssh: installed, started, ready
 cargo xtask size               what the binaries that dist built weigh, and what each feature costs
 
 WEIR_NO_RUSTUP=1               never ask rustup for a target: use Debian's packages
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
         "dist" => dist::run(root, &rest),
+        "deploy" => deploy::run(root, &rest),
         "size" => dist::size::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };

@@ -209,8 +209,9 @@ mod tests {
             assert!(help::WEIR.contains(&format!("\n  {command} ")), "{command} is listed");
             assert_eq!(parsed(&format!("help {command}")), Ok(Command::Help(text)));
             let shown = text.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+            let terms = shown.filter_map(|line| line.trim_start().split("  ").next());
             let names: Vec<&str> =
-                shown.flat_map(|line| line.split([' ', ','])).filter(|word| word.starts_with('-')).collect();
+                terms.flat_map(|term| term.split([' ', ','])).filter(|word| word.starts_with('-')).collect();
             assert!(names.contains(&"--help"), "{command}: {names:?}");
             for name in names {
                 let answer = parsed(&format!("{command} {name}"));

@@ -7,6 +7,8 @@ pub struct Target {
     pub triple: &'static str,
     /// Debian's name of the architecture. Raspberry Pi OS calls that of its ARMv6 packages `armhf` too.
     pub debian: &'static str,
+    /// Machines that run it, as `uname -m` names them; a 64-bit kernel may have a 32-bit system on it.
+    pub machines: &'static [&'static str],
     /// zig's name.
     pub zig: &'static str,
     /// The processor that zig compiles C and musl for.
@@ -27,6 +29,7 @@ pub const TARGETS: [Target; 4] = [
     Target {
         triple: "aarch64-unknown-linux-musl",
         debian: "arm64",
+        machines: &["aarch64"],
         zig: "aarch64-linux-musl",
         zig_cpu: "generic",
         gcc: &["aarch64-linux-musl-gcc", "aarch64-linux-gnu-gcc"],
@@ -37,6 +40,7 @@ pub const TARGETS: [Target; 4] = [
     Target {
         triple: "armv7-unknown-linux-musleabihf",
         debian: "armhf",
+        machines: &["armv7l", "armv8l", "aarch64"],
         zig: "arm-linux-musleabihf",
         zig_cpu: "cortex_a7",
         gcc: &["armv7l-linux-musleabihf-gcc", "arm-linux-musleabihf-gcc", "arm-linux-gnueabihf-gcc"],
@@ -47,6 +51,7 @@ pub const TARGETS: [Target; 4] = [
     Target {
         triple: "arm-unknown-linux-musleabihf",
         debian: "armhf",
+        machines: &["armv6l", "armv7l", "armv8l", "aarch64"],
         zig: "arm-linux-musleabihf",
         zig_cpu: "arm1176jzf_s",
         gcc: &["arm-linux-musleabihf-gcc", "armv6-linux-musleabihf-gcc", "arm-linux-gnueabihf-gcc"],
@@ -57,6 +62,7 @@ pub const TARGETS: [Target; 4] = [
     Target {
         triple: "x86_64-unknown-linux-musl",
         debian: "amd64",
+        machines: &["x86_64"],
         zig: "x86_64-linux-musl",
         zig_cpu: "x86_64",
         gcc: &["x86_64-linux-musl-gcc", "musl-gcc", "x86_64-linux-gnu-gcc", "gcc"],

@@ -31,14 +31,6 @@ cargo xtask dist --all               packages for all boards
   --binary FILE                      pack this binary, which was built before, instead of building one
   --out DIR                          where packages go (target/packages)";
 
-/// A package that was made.
-pub struct Package {
-    /// The `.deb`.
-    pub deb: PathBuf,
-    /// The board that it is for.
-    pub board: Board,
-}
-
 /// The command.
 pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let (mut boards, mut binary, mut out) = (Vec::new(), None, root.join("target/packages"));
@@ -61,13 +53,13 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         return Err(USAGE.to_owned());
     }
     for package in packages(root, boards, binary.as_deref(), &out)? {
-        println!("{}", package.deb.display());
+        println!("{}", package.display());
     }
     Ok(())
 }
 
-/// Builds and packs for `boards`; each target is built once.
-pub fn packages(root: &Path, boards: Vec<Board>, binary: Option<&Path>, out: &Path) -> Result<Vec<Package>, String> {
+/// Builds and packs for `boards`, and answers with the `.deb` files; each target is built once.
+pub fn packages(root: &Path, boards: Vec<Board>, binary: Option<&Path>, out: &Path) -> Result<Vec<PathBuf>, String> {
     functions::build(root)?;
     let mut built: Vec<(&str, Vec<u8>)> = Vec::new();
     let mut packages = Vec::new();
@@ -83,7 +75,7 @@ pub fn packages(root: &Path, boards: Vec<Board>, binary: Option<&Path>, out: &Pa
                 bytes
             }
         };
-        packages.push(pack(root, board, bytes, out)?);
+        packages.push(pack(root, &board, bytes, out)?);
     }
     Ok(packages)
 }
@@ -108,10 +100,10 @@ fn map_file(root: &Path, target: &Target) -> PathBuf {
     root.join("target/dist").join(format!("{}.map", target.triple))
 }
 
-fn pack(root: &Path, board: Board, binary: Vec<u8>, out: &Path) -> Result<Package, String> {
+fn pack(root: &Path, board: &Board, binary: Vec<u8>, out: &Path) -> Result<PathBuf, String> {
     let version = version(root)?;
     let seconds = time::release_seconds(root);
-    let tree = tree::tree(root, &board, binary, &version, &time::date(seconds))?;
+    let tree = tree::tree(root, board, binary, &version, &time::date(seconds))?;
     let script = |name: &'static str| {
         let file = root.join("packaging/debian").join(name);
         fs::read(&file).map(|bytes| (name, bytes)).map_err(|error| format!("{}: {error}", file.display()))
@@ -128,7 +120,7 @@ fn pack(root: &Path, board: Board, binary: Vec<u8>, out: &Path) -> Result<Packag
     let archive = out.join(format!("{name}.tar.gz"));
     need::write(&archive, &pack::tar_gz(&tree, &format!("{name}/"), seconds)?)?;
     eprintln!("xtask: {} and .tar.gz", deb.display());
-    Ok(Package { deb, board })
+    Ok(deb)
 }
 
 /// The gateway's version, from its manifest.
