@@ -6,14 +6,23 @@
 //! - In the books a replay is a message of its own (`replayed`), and what comes of it is its fate.
 
 use super::Gateway;
-use super::message::{Job, Turn};
+use super::apply::Failure;
+use super::message::{Job, Scratch, Turn};
 use crate::books::{DropReason, Fate};
 use crate::dead_letter::DeadLetter;
 use crate::effect::Effects;
-use crate::function::Staged;
+use crate::function::{EventKind, Invocation, Seed, Staged};
 use crate::outbox::NotTaken;
 use crate::record::{Record, RecordKind};
 use crate::time::Now;
+
+/// How an event goes once more.
+enum Way {
+    /// To the function that was called with it.
+    Call(usize),
+    /// To these triggers.
+    Wake(Vec<usize>),
+}
 
 /// Which function a replay is meant for, if the caller says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +40,15 @@ pub enum NoReplay {
     Absent,
     /// The record is no dead letter.
     NoLetter,
-    /// There was no message: an interval failed, or a packet that was none.
+    /// The packet was no message.
     NoMessage,
+    /// Its function has handled it; only an output could not go further down the chain.
+    Handled,
+    /// Longer than what functions take.
+    TooLarge {
+        /// The bound, bytes.
+        payload_max: u64,
+    },
     /// The message was longer than what a letter keeps.
     Cut {
         /// Bytes that were kept.
@@ -60,7 +76,13 @@ impl core::fmt::Display for NoReplay {
         match self {
             Self::Absent => f.write_str("is not there, or not any more"),
             Self::NoLetter => f.write_str("is no dead letter"),
-            Self::NoMessage => f.write_str("has no message that could be handled again; it can be purged"),
+            Self::NoMessage => f.write_str("is of a packet that was no message; it can be purged"),
+            Self::Handled => {
+                f.write_str("its function has handled it, only an output could not go on; raise gateway.hops-max")
+            }
+            Self::TooLarge { payload_max } => {
+                write!(f, "is longer than gateway.payload-max allows ({payload_max} bytes)")
+            }
             Self::Cut { kept, of } => write!(f, "only the first {kept} of {of} bytes of its message were kept"),
             Self::NoFunction(name) => write!(f, "its function `{}` is not configured", name.escape_debug()),
             Self::Other { function, version } => {
@@ -94,7 +116,7 @@ impl Gateway {
         self.slots.iter().find(|slot| slot.name == function).map(|slot| slot.function.staged())
     }
 
-    /// Handles the message of the dead letter `record`, number `sequence` of its lane, once more, and takes the letter out.
+    /// Handles the event of the dead letter `record`, number `sequence` of its lane, once more, and takes the letter out.
     ///
     /// # Errors
     /// Nothing happened, and why.
@@ -110,52 +132,47 @@ impl Gateway {
         let lane = self.dead_letter_lane.ok_or(NoReplay::Absent)?;
         let letter = Some(record).filter(|record| record.kind == RecordKind::DeadLetter);
         let letter = letter.and_then(|record| DeadLetter::decode(record.payload)).ok_or(NoReplay::NoLetter)?;
-        let kept = letter.payload.len() as u64;
-        if letter.topic.is_empty() || letter.kind == "poison" {
-            return Err(NoReplay::NoMessage);
-        }
-        if kept < letter.payload_len {
-            return Err(NoReplay::Cut { kept, of: letter.payload_len });
-        }
-        let listeners = self.listeners_of(&letter, record.hops > 0, expected)?;
+        let way = self.way_of(&letter, expected)?;
         self.outbox.take_out(lane, sequence, DropReason::Replayed, &mut effects.releases)?;
-        self.books.replayed += 1;
         self.dirty = true;
-        let job = Job {
-            topic: &letter.topic,
-            payload: &letter.payload,
-            hops: record.hops,
-            arrived: Some((letter.at_ms, record.quality)),
-            ..Job::of_interval()
-        };
         let mut turn = Turn::new(now, effects);
         let mut scratch = core::mem::take(&mut self.scratch);
         scratch.chain.clear();
         scratch.scans.forget();
-        for listener in listeners {
-            let woken = self.wake(&mut turn, listener, &job, record.hops > 0, &mut scratch);
-            // A letter is one call that failed: of a function with several triggers for the topic one is called.
-            if woken && !letter.function.is_empty() {
-                break;
-            }
+        match way {
+            Way::Call(slot) => self.call_again(&mut turn, slot, &letter, &mut scratch),
+            Way::Wake(listeners) => self.wake_again(&mut turn, &listeners, &letter, &mut scratch),
         }
         self.run_chain(&mut turn, &mut scratch);
         self.scratch = scratch;
         let course = turn.course;
+        if letter.event == EventKind::Interval {
+            // The books are about messages.
+            return Ok(course.fate());
+        }
+        self.books.replayed += 1;
         Ok(self.settle(&course))
     }
 
-    /// The triggers that a replay wakes.
-    fn listeners_of(
-        &self,
-        letter: &DeadLetter<'_>,
-        chained: bool,
-        expected: Option<Expected<'_>>,
-    ) -> Result<Vec<usize>, NoReplay> {
-        let is_called = |name: &str| self.slots.iter().position(|slot| slot.name == name);
+    /// How the event goes once more; what does not go changes nothing.
+    fn way_of(&self, letter: &DeadLetter<'_>, expected: Option<Expected<'_>>) -> Result<Way, NoReplay> {
+        match &*letter.kind {
+            "poison" => return Err(NoReplay::NoMessage),
+            "hop-limit" => return Err(NoReplay::Handled),
+            _ => {}
+        }
+        if letter.truncated {
+            return Err(NoReplay::Cut { kept: letter.payload.len() as u64, of: letter.payload_len });
+        }
+        if self.payload_max < letter.payload.len() {
+            return Err(NoReplay::TooLarge { payload_max: self.payload_max as u64 });
+        }
         let named = (!letter.function.is_empty()).then(|| &*letter.function);
         let slot = match named.or(expected.map(|expected| expected.function)) {
-            Some(name) => Some(is_called(name).ok_or_else(|| NoReplay::NoFunction(name.to_owned()))?),
+            Some(name) => {
+                let slot = self.slots.iter().position(|slot| slot.name == name);
+                Some(slot.ok_or_else(|| NoReplay::NoFunction(name.to_owned()))?)
+            }
             None => None,
         };
         if let (Some(slot), Some(expected)) = (slot, expected) {
@@ -164,12 +181,78 @@ impl Gateway {
                 return Err(NoReplay::Other { function: slot.name.clone(), version: slot.version.clone() });
             }
         }
-        let index = if chained { &self.routing.chain } else { &self.routing.broker };
+        match slot {
+            // It was called: the letter has what with.
+            Some(slot) if named.is_some() && letter.kind != "malformed" => Ok(Way::Call(slot)),
+            slot => self.listeners_of(letter, slot).map(Way::Wake),
+        }
+    }
+
+    /// The triggers that take the letter's topic now, of one function or of all.
+    fn listeners_of(&self, letter: &DeadLetter<'_>, slot: Option<usize>) -> Result<Vec<usize>, NoReplay> {
+        let index = if letter.chained { &self.routing.chain } else { &self.routing.broker };
         let mut found = Vec::new();
         index.find(&letter.topic, &mut |id| found.push(usize::from(id)));
         found.sort_unstable();
         found.retain(|listener| slot.is_none_or(|slot| self.routing.listeners[*listener].slot == slot));
         if found.is_empty() { Err(NoReplay::NoTrigger) } else { Ok(found) }
+    }
+
+    /// Calls the function with what it was called with; only the time of processing is now.
+    fn call_again(&mut self, turn: &mut Turn<'_>, slot: usize, letter: &DeadLetter<'_>, scratch: &mut Scratch) {
+        let invocation = Invocation {
+            kind: letter.event,
+            sequence: letter.sequence,
+            seed: Seed::Given(letter.seed),
+            time_ms: letter.event_ms,
+            quality: letter.quality,
+            time_from_payload: letter.time_from_payload,
+            now_ms: turn.now.wall_ms,
+            qos: letter.qos,
+            retained: letter.retained,
+            chained: letter.chained,
+            replayed: true,
+            topic: &letter.topic,
+            device: &letter.device,
+            payload: &letter.payload,
+            codec: letter.codec,
+        };
+        let looks = letter.event == EventKind::Message && self.slots[slot].function.reads_fields();
+        let fields = match scratch.scans.read_as(letter.codec, looks, &self.paths, &letter.payload) {
+            Ok(fields) => fields,
+            Err(malformed) => {
+                // It looks at fields now, and did not before.
+                let what = format!("malformed {:?} at byte {}: {}", letter.codec, malformed.at, malformed.what);
+                return self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, letter.hops);
+            }
+        };
+        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
+            Ok(verdict) => self.apply(turn, slot, verdict, &invocation, letter.hops, &mut scratch.chain),
+            Err(error) => {
+                let (kind, what) = (error.kind().name(), error.to_string());
+                self.dead_letter(turn, Some(slot), Failure::new(kind, &what), &invocation, letter.hops);
+            }
+        }
+    }
+
+    /// Hands the message to its triggers: no function has been called with it yet.
+    fn wake_again(&mut self, turn: &mut Turn<'_>, listeners: &[usize], letter: &DeadLetter<'_>, scratch: &mut Scratch) {
+        let job = Job {
+            topic: &letter.topic,
+            payload: &letter.payload,
+            hops: letter.hops,
+            qos: letter.qos,
+            retained: letter.retained,
+            resubscribed: false,
+            arrived: Some((letter.event_ms, letter.quality)),
+        };
+        for listener in listeners {
+            let woken = self.wake(turn, *listener, &job, scratch);
+            // A letter of a function is one call that did not come about: of several triggers for the topic one is taken.
+            if woken && !letter.function.is_empty() {
+                break;
+            }
+        }
     }
 
     /// Throws the dead letter `sequence` away; counted, and said upstream where its lane has a sink.

@@ -2,15 +2,17 @@
 
 use std::io::Write as _;
 
+use super::apply::Failure;
+use super::doubts::Doubts;
 use super::routing::{Device, Listener, topic_level};
 use super::{Gateway, scans::Scans};
 use crate::books::{DropReason, Fate};
 use crate::budget::costs;
-use crate::config::{Qos, RetainedPolicy, TimeUnit};
+use crate::config::{Qos, RetainedPolicy};
 use crate::effect::{Ack, Effects};
 use crate::event::{Message, Poison};
 use crate::field::{FieldKind, Fields, Value};
-use crate::function::{EventKind, Invocation};
+use crate::function::{Invocation, Seed};
 use crate::marks::Marks;
 use crate::time::{Now, TimeQuality, WallMillis};
 use crate::trigger::TriggerId;
@@ -84,7 +86,7 @@ pub(super) struct Job<'a> {
     pub qos: Qos,
     pub retained: bool,
     pub resubscribed: bool,
-    /// When it first came, and how far that is to be trusted: a dead letter that is replayed.
+    /// When it first came, and how far that is to be trusted: a dead letter that is handled once more.
     pub arrived: Option<(WallMillis, TimeQuality)>,
 }
 
@@ -93,11 +95,13 @@ pub(super) struct Turn<'e> {
     pub now: Now,
     pub effects: &'e mut Effects,
     pub course: Course,
+    /// Functions called so far: the number of the next call.
+    calls: u32,
 }
 
 impl<'e> Turn<'e> {
     pub fn new(now: Now, effects: &'e mut Effects) -> Self {
-        Self { now, effects, course: Course::default() }
+        Self { now, effects, course: Course::default(), calls: 0 }
     }
 }
 
@@ -113,17 +117,36 @@ pub(super) struct Course {
     pub newest: Option<(usize, u64, usize)>,
 }
 
-impl Job<'_> {
-    /// An interval has no message.
-    pub const fn of_interval() -> Self {
-        Self {
-            topic: "",
-            payload: &[],
-            hops: 0,
-            qos: Qos::AtMostOnce,
-            retained: false,
-            resubscribed: false,
-            arrived: None,
+impl Course {
+    /// What it comes to.
+    pub const fn fate(&self) -> Fate {
+        match self {
+            Self { failed: true, .. } => Fate::DeadLettered,
+            Self { newest: Some(_), .. } => Fate::Pending,
+            Self { absorbed: true, .. } => Fate::Aggregated,
+            Self { dropped: Some(reason), .. } => Fate::Dropped(*reason),
+            _ => Fate::Filtered,
+        }
+    }
+}
+
+impl<'a> Job<'a> {
+    /// The call that is due for the job, as far as no trigger has a say in it.
+    fn invocation(&self, turn: &Turn<'_>, sequence: u64) -> Invocation<'a> {
+        let (time_ms, quality) = self.arrived.unwrap_or((turn.now.wall_ms, turn.now.quality));
+        Invocation {
+            sequence,
+            seed: Seed::OfCall(turn.calls),
+            time_ms,
+            quality,
+            now_ms: turn.now.wall_ms,
+            topic: self.topic,
+            payload: self.payload,
+            qos: self.qos,
+            retained: self.retained,
+            chained: 0 < self.hops,
+            replayed: self.arrived.is_some(),
+            ..Invocation::default()
         }
     }
 }
@@ -153,7 +176,8 @@ impl Gateway {
                 message.payload.len(),
                 self.payload_max
             );
-            self.dead_letter(&mut turn, None, "too-large", &what, &job, "");
+            let invocation = job.invocation(&turn, self.books.received);
+            self.dead_letter(&mut turn, None, Failure::new("too-large", &what), &invocation, 0);
         } else {
             let mut scratch = core::mem::take(&mut self.scratch);
             scratch.chain.clear();
@@ -184,7 +208,9 @@ impl Gateway {
             arrived: None,
         };
         let mut turn = Turn::new(now, effects);
-        self.dead_letter(&mut turn, None, "poison", poison.reason, &job, "");
+        let invocation = job.invocation(&turn, self.books.received);
+        let failure = Failure { payload_len: Some(poison.payload_len), ..Failure::new("poison", poison.reason) };
+        self.dead_letter(&mut turn, None, failure, &invocation, 0);
         let course = turn.course;
         self.settle(&course);
     }
@@ -207,16 +233,10 @@ impl Gateway {
     }
 
     pub(super) fn settle(&mut self, course: &Course) -> Fate {
-        let fate = match course {
-            Course { failed: true, .. } => Fate::DeadLettered,
-            Course { newest: Some((lane, sequence, start)), .. } => {
-                self.outbox.close_message(*lane, *sequence, *start);
-                Fate::Pending
-            }
-            Course { absorbed: true, .. } => Fate::Aggregated,
-            Course { dropped: Some(reason), .. } => Fate::Dropped(*reason),
-            _ => Fate::Filtered,
-        };
+        let fate = course.fate();
+        if let (Fate::Pending, Some((lane, sequence, start))) = (fate, course.newest) {
+            self.outbox.close_message(lane, sequence, start);
+        }
         self.books.settle(fate);
         fate
     }
@@ -227,14 +247,15 @@ impl Gateway {
         while let Some((topic_len, hops)) = scratch.chain.pop(&mut current) {
             let (topic, payload) = current.split_at(topic_len);
             let topic = core::str::from_utf8(topic).expect("a chain holds whole topics");
-            let job = Job { topic, payload, hops, ..Job::of_interval() };
+            let qos = Qos::AtMostOnce;
+            let job = Job { topic, payload, hops, qos, retained: false, resubscribed: false, arrived: None };
             self.dispatch(turn, &job, true, scratch);
         }
         scratch.current = current;
     }
 
     /// Calls every function that wants the job.
-    pub(super) fn dispatch(&mut self, turn: &mut Turn<'_>, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
+    fn dispatch(&mut self, turn: &mut Turn<'_>, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
         let mut matched = core::mem::take(&mut scratch.matched);
         matched.clear();
         let index = if chained { &self.routing.chain } else { &self.routing.broker };
@@ -242,63 +263,47 @@ impl Gateway {
         matched.sort_unstable();
         scratch.scans.forget();
         for id in &matched {
-            self.wake(turn, usize::from(*id), job, chained, scratch);
+            self.wake(turn, usize::from(*id), job, scratch);
         }
         scratch.matched = matched;
     }
 
     /// Calls one function for the job, if its trigger's policy and filter let it; whether they did.
-    pub(super) fn wake(
-        &mut self,
-        turn: &mut Turn<'_>,
-        listener: usize,
-        job: &Job<'_>,
-        chained: bool,
-        scratch: &mut Scratch,
-    ) -> bool {
+    pub(super) fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, scratch: &mut Scratch) -> bool {
         let now = turn.now;
         let listener = &self.routing.listeners[listener];
         let slot = listener.slot;
         if job.retained && !takes_retained(listener.retained, job.resubscribed) {
             return false;
         }
+        let mut invocation = Invocation { codec: listener.codec, ..job.invocation(turn, self.books.received) };
         let fields = match scratch.scans.read(listener, &self.paths, job.payload) {
             Ok(fields) => fields,
             Err(malformed) => {
                 let what = format!("malformed {:?} at byte {}: {}", listener.codec, malformed.at, malformed.what);
-                self.dead_letter(turn, Some(slot), "malformed", &what, job, "");
+                self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, job.hops);
                 return true;
             }
         };
-        let device = device_of(listener, job, fields, &mut scratch.device);
+        invocation.device = device_of(listener, job, fields, &mut scratch.device);
         if let Some(pattern) = &listener.pattern
-            && !pattern.matches(fields, job.payload, job.topic, device)
+            && !pattern.matches(fields, job.payload, job.topic, invocation.device)
         {
             self.slots[slot].filtered += 1;
             return false;
         }
-        let (arrived_ms, quality) = job.arrived.unwrap_or((now.wall_ms, now.quality));
-        let stamp = event_time(listener, fields, now, self.future_skew_max_ms, &mut self.skewed);
-        let (time_ms, from_payload) = (stamp.unwrap_or(arrived_ms), stamp.is_some());
-        let invocation = Invocation {
-            kind: EventKind::Message,
-            sequence: self.books.received,
-            time_ms,
-            quality,
-            time_from_payload: from_payload,
-            now_ms: now.wall_ms,
-            topic: job.topic,
-            payload: job.payload,
-            device,
-            qos: job.qos,
-            retained: job.retained,
-            chained,
-            replayed: job.arrived.is_some(),
-            codec: listener.codec,
-        };
+        let slot_of = &mut self.slots[slot];
+        let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
+        let doubted = doubts.time(listener, fields, self.future_skew_max_ms, &slot_of.name, &mut invocation);
+        self.skewed += u64::from(doubted);
+        slot_of.misfits += doubts.numbers(slot_of, fields, &invocation);
+        turn.calls += 1;
         match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
-            Err(error) => self.dead_letter(turn, Some(slot), error.kind().name(), &error.to_string(), job, device),
+            Err(error) => {
+                let what = error.to_string();
+                self.dead_letter(turn, Some(slot), Failure::new(error.kind().name(), &what), &invocation, job.hops);
+            }
         }
         true
     }
@@ -336,26 +341,4 @@ fn device_name(value: Value, payload: &[u8], name: &mut Vec<u8>) {
     {
         name.extend(text.take(DEVICE_BYTES_MAX));
     }
-}
-
-/// The event's time as the payload tells it, bounded against the future; `None`: it does not, and the arrival counts.
-fn event_time(
-    listener: &Listener,
-    fields: &Fields,
-    now: Now,
-    skew_max_ms: i64,
-    skewed: &mut u64,
-) -> Option<WallMillis> {
-    let (path, unit) = listener.time?;
-    let number = fields.f64(path)?;
-    let ms = match unit {
-        TimeUnit::Seconds => number * 1000.0,
-        TimeUnit::Milliseconds => number,
-    };
-    let latest = now.wall_ms.saturating_add(skew_max_ms);
-    if ms.is_nan() || ms < 0.0 || latest as f64 <= ms {
-        *skewed += 1;
-        return None;
-    }
-    Some(ms as WallMillis)
 }

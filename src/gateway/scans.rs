@@ -27,13 +27,18 @@ impl Scans {
 
     /// The fields as the listener reads them.
     pub fn read(&mut self, listener: &Listener, paths: &Paths, payload: &[u8]) -> Result<&Fields, Malformed> {
-        let scan = match listener.codec {
-            _ if !listener.needs_fields => return Ok(&self.none),
+        self.read_as(listener.codec, listener.needs_fields, paths, payload)
+    }
+
+    /// The fields as this codec reads them, if somebody looks at them.
+    pub fn read_as(&mut self, codec: Codec, needed: bool, paths: &Paths, payload: &[u8]) -> Result<&Fields, Malformed> {
+        let scan = match codec {
+            _ if !needed => return Ok(&self.none),
             Codec::Json => &mut self.json,
             Codec::Cbor => &mut self.cbor,
             Codec::Raw => return Ok(&self.none),
         };
-        let result = scan.result.get_or_insert_with(|| paths.scan(listener.codec, payload, &mut scan.fields));
+        let result = scan.result.get_or_insert_with(|| paths.scan(codec, payload, &mut scan.fields));
         result.map(|()| &scan.fields)
     }
 }

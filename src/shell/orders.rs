@@ -140,7 +140,7 @@ pub fn status(gateway: &Gateway, shell: &super::metrics::ShellNumbers) -> Value 
             })
         })
         .collect();
-    let sinks: Vec<Value> = shell.sinks.iter().map(|(name, up)| json!({ "name": name, "up": up })).collect();
+    let sinks: Vec<Value> = shell.sinks.iter().map(|(name, up, _)| json!({ "name": name, "up": up })).collect();
     json!({
         "uptime_seconds": shell.uptime_us / 1_000_000, "commit": status.commit, "residue": i64::try_from(status.residue).ok(),
         "books": {

@@ -1,6 +1,21 @@
-//! The help texts.
+//! The help texts, and the one table of the commands: the manual page and the shells' completions are made of it.
+//!
+//! - An option stands under `Options:` as `  -b, --board NAME    Text`, its further lines indented as far as the text.
+//! - This file uses nothing of the program, so that the packaging reads the same one.
 
-pub(super) const WEIR: &str = "\
+/// Every command and its help, in the order in which they are listed.
+pub const COMMANDS: [(&str, &str); 8] = [
+    ("init", INIT),
+    ("check", CHECK),
+    ("plan", PLAN),
+    ("run", RUN),
+    ("status", STATUS),
+    ("doctor", DOCTOR),
+    ("store", STORE),
+    ("dlq", DLQ),
+];
+
+pub const WEIR: &str = "\
 weir: functions at the edge. Filters and meters MQTT telemetry by sandboxed WebAssembly functions.
 
 Usage: weir COMMAND [FILE] [OPTIONS]
@@ -8,6 +23,7 @@ Usage: weir COMMAND [FILE] [OPTIONS]
 Commands:
   init     Write a commented gateway.toml to start from
   check    Check gateway.toml and all that it names; print the memory and flash plan
+  plan     The plan for any board: what it takes, how long the flash lasts, what more would fit
   run      Run the gateway
   status   Ask the running gateway how it is
   doctor   Try everything that the gateway depends on; say what helps
@@ -23,20 +39,21 @@ FILE is gateway.toml where it is not given.
 Examples:
   weir init && weir check
   weir check /etc/weir/gateway.toml --board pi-zero-2w
+  weir plan --all
   weir run /etc/weir/gateway.toml
 
-Exit codes: 0 ok, 64 wrong use, 73 cannot create the file, 78 configuration refused; each command's help names its own.
+Exit codes: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create the file, 74 flash failed, 78 configuration refused.
 ";
 
-pub(super) const CHECK: &str = "\
+pub const CHECK: &str = "\
 Checks a configuration and everything that it names, and prints what it takes in memory and flash at most.
 All faults are reported at once. `weir run` refuses exactly what `weir check` refuses.
 
 Usage: weir check [FILE] [OPTIONS]
 
 Options:
-  -b, --board NAME    Check for this board instead of the file's: generic, pi-zero, pi-zero-2w, pi-3b, pi-4b, pi-5, or the
-                      path of a board's TOML file
+  -b, --board NAME    Check for this board instead of the file's: one that `weir plan --all` lists, or the path of a
+                      board's TOML file
       --json          Print faults and plan as one JSON document
   -h, --help          This text
 
@@ -45,26 +62,48 @@ Examples:
   weir check site.toml --board pi-zero
   weir check --json | jq .memory.total
 
-Exit codes: 0 ok (warnings are not faults), 78 refused.
+Exit codes: 0 ok (warnings are not faults), 64 wrong use, 78 refused.
 ";
 
-pub(super) const INIT: &str = "\
+pub const PLAN: &str = "\
+Prints what a configuration takes on a board in memory and flash at most, what it writes to the flash in a day and how long
+the flash lasts at that, and how many more functions of the configured sizes would fit. It runs on any machine, for any board.
+
+Usage: weir plan [FILE] [OPTIONS]
+
+Options:
+  -b, --board NAME    Plan for this board instead of the file's: a name, or the path of a board's TOML file
+  -a, --all           One line for each board that is known
+      --json          Print the plan as one JSON document
+  -h, --help          This text
+
+Examples:
+  weir plan --board pi-zero
+  weir plan site.toml --all
+  weir plan --board beaglebone-black --json | jq .room.smallest.fit
+
+Exit codes: 0 ok, 78 refused: it does not fit, or the file has faults.
+";
+
+pub const INIT: &str = "\
 Writes a commented configuration to start from. Every key stands in it, with its default.
 
 Usage: weir init [FILE] [OPTIONS]
 
 Options:
-  -f, --force    Overwrite FILE
-  -h, --help     This text
+  -f, --force         Overwrite FILE
+  -b, --board NAME    The hardware, with its defaults; without it an ordinary PC
+  -h, --help          This text
 
 Examples:
   weir init
+  weir init --board pi-zero-2w
   weir init /etc/weir/gateway.toml
 
-Exit codes: 0 ok, 73 FILE exists or cannot be written.
+Exit codes: 0 ok, 64 wrong use, 73 FILE exists or cannot be written.
 ";
 
-pub(super) const RUN: &str = "\
+pub const RUN: &str = "\
 Runs the gateway until it is told to end (SIGTERM, SIGINT).
 
 Usage: weir run [FILE] [OPTIONS]
@@ -78,8 +117,129 @@ Examples:
   weir run
   weir run /etc/weir/gateway.toml --metrics 127.0.0.1:9187
 
-Under systemd (Type=notify) it says when it is ready, and feeds the watchdog (WatchdogSec) only while it makes progress. Beside its
-data it listens on control.sock, for `weir status` and `weir dlq`.
+Under systemd (Type=notify) it says when it is ready, and feeds the watchdog (WatchdogSec) only while it makes progress. In its
+data folder it listens on control.sock, for `weir status` and `weir dlq`.
 
-Exit codes: 0 ended on request, 69 it could not start, 74 the store failed (a restart finds the truth), 78 configuration refused.
+Exit codes:
+  0   ended on request
+  64  wrong use of the command line
+  69  cannot start: the data folder or the metrics address is in use, or cannot be had
+  74  flash failed: nothing of the last commit was acknowledged, and a restart finds the truth
+  78  configuration refused
+";
+
+pub const STATUS: &str = "\
+Asks the running gateway how it is: ready, degraded or failed, with the reasons, and the main numbers. It answers also when the
+gateway's loop hangs.
+
+Usage: weir status [FILE | --dir DIR] [--json]
+
+Options:
+      --dir DIR    The data folder (gateway.data-dir), where gateway.toml is not at hand
+      --json       One JSON document
+  -h, --help       This text
+
+Examples:
+  weir status
+  weir status --dir /var/lib/weir --json | jq .health.reasons
+
+Exit codes: 0 ready, 1 degraded, 2 failed (it lives and makes no progress), 64 wrong use, 69 no gateway answers,
+78 gateway.toml cannot be read.
+";
+
+pub const DOCTOR: &str = "\
+Tries what the gateway depends on, and says what to do about what does not work: configuration, broker and upstream (a real
+connection, with TLS and login), whether the broker keeps sessions, certificates, clock, disk (room, speed, read-only), store, and the
+board's plan against the memory that a running gateway takes.
+
+Usage: weir doctor [FILE] [--json]
+
+Options:
+      --json    One JSON document
+  -h, --help    This text
+
+It may run beside the gateway: it connects under client identifiers of its own (CLIENT-ID-doctor) and leaves no session behind.
+A broker that ties client identifiers to certificates or access lists may refuse those.
+
+Examples:
+  weir doctor
+  weir doctor /etc/weir/gateway.toml --json | jq '.findings[] | select(.level != \"ok\")'
+
+Exit codes: 0 all is well, 1 warnings, 2 failures, 64 wrong use.
+";
+
+pub const STORE: &str = "\
+Looks at what a gateway has on flash, and makes it good.
+
+Usage: weir store check  [FILE | --dir DIR] [--json]
+       weir store dump   [FILE | --dir DIR] [--kind KIND] [--lane LANE] [--from SEQ] [--limit N]
+       weir store repair [FILE | --dir DIR] [--json]
+
+check    Reads only, also on a read-only medium and beside a running gateway. Segments, frames, commits, lanes, gaps, damage, and
+         what a start would lose.
+dump     Prints entries, open windows and waiting records as lines of JSON. Reads only.
+repair   Does what a start does: drops unfinished writes, sets aside what is damaged, and says what each file cost. Damaged files
+         are copied to quarantine/ in the data folder first. Refused while a gateway runs.
+
+Options:
+      --dir DIR      The data folder (gateway.data-dir), where gateway.toml is not at hand
+      --json         check, repair: one JSON document
+  -k, --kind KIND    dump: entry, meter, record, or the records of one kind: message, aggregate, dead-letter, loss, usage
+  -l, --lane LANE    dump: records of this lane only
+      --from SEQ     dump: records from this sequence on, delivered ones that are still on flash included; default: what waits
+  -n, --limit N      dump: so many lines at most
+  -h, --help         This text
+
+FILE is gateway.toml where neither is given.
+
+Examples:
+  weir store check /etc/weir/gateway.toml
+  weir store dump --dir /var/lib/weir --kind dead-letter --limit 10
+  weir store dump --kind meter | jq .sum
+  systemctl stop weir && weir store repair && systemctl start weir
+
+Exit codes: 0 sound (unfinished writes are no fault: nothing of them was acknowledged), 1 look at it (something was set aside,
+or healed, or the store is empty), 2 damaged: something acknowledged is lost, 64 wrong use, 66 no store there, 74 the disk
+fails, 75 a gateway runs (repair), 78 gateway.toml cannot be read.
+";
+
+pub const DLQ: &str = "\
+Dead letters: messages that no function could handle. They stay on flash until they are replayed, purged, delivered (if the lane
+`dead-letter` has a sink) or make room for newer ones.
+
+Usage: weir dlq list   [FILE | --dir DIR] [--limit N] [--json]
+       weir dlq show   N [FILE | --dir DIR] [--json]
+       weir dlq replay N…|--all [FILE] [--function F[@VERSION]] [--try] [--bundle DIR] [--json]
+       weir dlq purge  N…|--all [FILE] [--json]
+
+list     Number, time, function, error, device and topic of each. Reads only, also beside a running gateway.
+show     One letter in full: what failed, and the message.
+replay   Has the function that failed handle the message again, with its device, topic and time. The letter leaves, and what comes
+         of the message is committed, in one step. Through the running gateway, or on its stopped store. If it fails again, there
+         is a new letter.
+         --try calls the function here and shows what it would do; nothing changes. --bundle DIR tries another version of it.
+purge    Throws letters away. Counted as `purged`; said in a loss record where the lane has a sink.
+
+Options:
+      --dir DIR                 list, show: the data folder, where gateway.toml is not at hand
+      --all                     Every letter that is there now
+  -f, --function F[@VERSION]    Only letters of function F; and only if F is configured (or in the bundle) at this version
+      --try                     Show the effects, change nothing
+      --bundle DIR              A function's folder (function.toml and module) in place of the configured one; with --try
+  -n, --limit N                 list: so many at most; 1000 by default
+      --json                    One JSON document
+  -h, --help                    This text
+
+FILE is gateway.toml where none is given; a name that is a number is a letter.
+
+Examples:
+  weir dlq list
+  weir dlq show 17
+  weir dlq replay 17 --try --bundle functions/threshold-2 --function threshold@2.0.0
+  weir dlq replay --all --function threshold@2.0.0
+  weir dlq purge 3 4 5
+
+Exit codes: 0 done (list: there are none), 1 list: there are letters; replay, purge: some were refused or failed again, 2 all were,
+64 wrong use, 66 no store, 69 the gateway does not answer, 74 the disk fails, 75 a gateway that cannot be asked has the store,
+78 gateway.toml refused.
 ";

@@ -1,7 +1,8 @@
-//! The command line: `weir check`, `weir init`, `weir run`, and the tools for the person at 3 a.m.
+//! The command line: `weir check`, `weir plan`, `weir init`, `weir run`, and the tools for the person at 3 a.m.
 //!
 //! - What a command says goes to standard output, what is wrong to standard error.
-//! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 73 cannot create, 78 configuration refused.
+//! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create, 74 flash failed, 78 configuration
+//!   refused. The help texts name them.
 //! - `check` and `run` take the same way to a plan ([`examine`]), so that the one refuses what the other refuses.
 
 mod arguments;
@@ -54,12 +55,13 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Check(options)) => check::check(&options),
-        Ok(Command::Init { file, force }) => init::init(&file, force),
+        Ok(Command::Plan { options, all }) => plan::plan(&options, all),
+        Ok(Command::Init { file, force, board }) => init::init(&file, force, board.as_deref()),
         Ok(Command::Run(options)) => run::run(&options),
-        Ok(Command::Store(options)) => store::run(&options),
-        Ok(Command::Dlq(options)) => dlq::run(&options),
         Ok(Command::Status(options)) => status::status(&options),
         Ok(Command::Doctor(options)) => doctor::doctor(&options),
+        Ok(Command::Store(options)) => store::run(&options),
+        Ok(Command::Dlq(options)) => dlq::run(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");
             ExitCode::from(EXIT_USAGE)

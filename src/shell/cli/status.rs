@@ -7,29 +7,11 @@ use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
 
 use super::arguments::{Command, WrongUse, unknown_option};
+use super::help;
 use super::place::{EXIT_FAILURE, EXIT_WARNING, Place, escaped};
 use super::{EXIT_UNAVAILABLE, say};
 use crate::shell::control::ask;
 use crate::units::Bytes;
-
-pub(super) const HELP: &str = "\
-Asks the running gateway how it is: ready, degraded or failed, with the reasons, and the main numbers. It answers also when the
-gateway's loop hangs.
-
-Usage: weir status [FILE | --dir DIR] [--json]
-
-Options:
-      --dir DIR    The data folder (gateway.data-dir), where gateway.toml is not at hand
-      --json       One JSON document
-  -h, --help       This text
-
-Examples:
-  weir status
-  weir status --dir /var/lib/weir --json | jq .health.reasons
-
-Exit codes: 0 ready, 1 degraded, 2 failed (it lives and makes no progress), 64 wrong use, 69 no gateway answers,
-78 gateway.toml cannot be read.
-";
 
 /// Longer than the server waits for the loop.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +26,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
     let mut options = Options::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(HELP)),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::STATUS)),
             Arg::Long("dir") => options.place.set_dir(parser.value()?),
             Arg::Long("json") => options.json = true,
             Arg::Value(value) => options.place.set_file(value)?,

@@ -10,6 +10,7 @@ use super::super::{EXIT_FLASH, say};
 use crate::config::{DEAD_LETTER, SinkFormat};
 use crate::dead_letter::DeadLetter;
 use crate::envelope::{self, Origin};
+use crate::function::EventKind;
 use crate::record::{Record, RecordKind};
 use crate::shell::store::inspect::inspect;
 use crate::store::Recovered;
@@ -154,7 +155,13 @@ fn text(letter: &Letter) -> String {
         true => "none was called".to_owned(),
         false => format!("{} version {}", escaped(&dead.function), escaped(&dead.version)),
     };
+    let event = match dead.event {
+        EventKind::Message => "message",
+        EventKind::Interval => "interval",
+    };
+    let of = if dead.time_from_payload { "as its payload tells" } else { "as it came" };
     let mut text = format!("number       {}\nfailed at    {}\n", letter.seq, time(dead.at_ms));
+    text += &format!("event        {event}, {} ({of})\n", time(dead.event_ms));
     text += &format!("function     {function}\nerror        {}\n", escaped(&dead.kind));
     // A report has several lines: each is escaped by itself.
     dead.message.lines().for_each(|line| text += &format!("  {}\n", escaped(line)));

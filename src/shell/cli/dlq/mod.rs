@@ -9,48 +9,8 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::arguments::{Command, WrongUse, unknown, unknown_option};
+use super::help;
 use super::place::Place;
-
-pub(super) const HELP: &str = "\
-Dead letters: messages that no function could handle. They stay on flash until they are replayed, purged, delivered (if the lane
-`dead-letter` has a sink) or make room for newer ones.
-
-Usage: weir dlq list   [FILE | --dir DIR] [--limit N] [--json]
-       weir dlq show   N [FILE | --dir DIR] [--json]
-       weir dlq replay N…|--all [FILE] [--function F[@VERSION]] [--try] [--bundle DIR] [--json]
-       weir dlq purge  N…|--all [FILE] [--json]
-
-list     Number, time, function, error, device and topic of each. Reads only, also beside a running gateway.
-show     One letter in full: what failed, and the message.
-replay   Has the function that failed handle the message again, with its device, topic and time. The letter leaves, and what comes
-         of the message is committed, in one step. Through the running gateway, or on its stopped store. If it fails again, there
-         is a new letter.
-         --try calls the function here and shows what it would do; nothing changes. --bundle DIR tries another version of it.
-purge    Throws letters away. Counted as `purged`; said in a loss record where the lane has a sink.
-
-Options:
-      --dir DIR                 list, show: the data folder, where gateway.toml is not at hand
-      --all                     Every letter that is there now
-  -f, --function F[@VERSION]    Only letters of function F; and only if F is configured (or in the bundle) at this version
-      --try                     Show the effects, change nothing
-      --bundle DIR              A function's folder (function.toml and module) in place of the configured one; with --try
-  -n, --limit N                 list: so many at most; 1000 by default
-      --json                    One JSON document
-  -h, --help                    This text
-
-FILE is gateway.toml where none is given; a name that is a number is a letter.
-
-Examples:
-  weir dlq list
-  weir dlq show 17
-  weir dlq replay 17 --try --bundle functions/threshold-2 --function threshold@2.0.0
-  weir dlq replay --all --function threshold@2.0.0
-  weir dlq purge 3 4 5
-
-Exit codes: 0 done (list: there are none), 1 list: there are letters; replay, purge: some were refused or failed again, 2 all were,
-64 wrong use, 66 no store, 69 the gateway does not answer, 74 the disk fails, 75 a gateway that cannot be asked has the store,
-78 gateway.toml refused.
-";
 
 /// Which letters.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -84,7 +44,7 @@ const LIMIT: u64 = 1000;
 pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
     const VERBS: [&str; 4] = ["list", "show", "replay", "purge"];
     let verb = match parser.next()? {
-        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(HELP)),
+        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(help::DLQ)),
         Some(Arg::Value(verb)) => verb.string()?,
         Some(option) => return Err(unknown_option(&option, "weir dlq", &["--help"])),
         None => return Err(WrongUse::of("wants list, show, replay or purge; see `weir dlq --help`")),
@@ -97,7 +57,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
     let (mut options, mut limit) = (ReplayOptions::default(), LIMIT);
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(HELP)),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::DLQ)),
             Arg::Long("json") => options.json = true,
             Arg::Long("dir") if looks => options.place.set_dir(parser.value()?),
             Arg::Short('n') | Arg::Long("limit") if verb == "list" => limit = parser.value()?.parse()?,

@@ -13,30 +13,10 @@ use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
 
 use super::arguments::{Command, WrongUse, only_file, or_default, unknown_option};
+use super::help;
 use super::place::{EXIT_FAILURE, EXIT_WARNING, escaped};
 use super::{examine, say};
 use crate::strict::Severity;
-
-pub(super) const HELP: &str = "\
-Tries what the gateway depends on, and says what to do about what does not work: configuration, broker and upstream (a real
-connection, with TLS and login), whether the broker keeps sessions, certificates, clock, disk (room, speed, read-only), store, and the
-board's plan against the memory that a running gateway takes.
-
-Usage: weir doctor [FILE] [--json]
-
-Options:
-      --json    One JSON document
-  -h, --help    This text
-
-It may run beside the gateway: it connects under client identifiers of its own (CLIENT-ID-doctor) and leaves no session behind.
-A broker that ties client identifiers to certificates or access lists may refuse those.
-
-Examples:
-  weir doctor
-  weir doctor /etc/weir/gateway.toml --json | jq '.findings[] | select(.level != \"ok\")'
-
-Exit codes: 0 all is well, 1 warnings, 2 failures, 64 wrong use.
-";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,7 +73,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
     let mut options = Options::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(HELP)),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::DOCTOR)),
             Arg::Long("json") => options.json = true,
             Arg::Value(value) => only_file(&mut options.file, value)?,
             wrong => return Err(unknown_option(&wrong, "weir doctor", &["--json", "--help"])),

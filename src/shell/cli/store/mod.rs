@@ -10,42 +10,8 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::arguments::{Command, WrongUse, unknown, unknown_option};
+use super::help;
 use super::place::Place;
-
-pub(super) const HELP: &str = "\
-Looks at what a gateway has on flash, and makes it good.
-
-Usage: weir store check  [FILE | --dir DIR] [--json]
-       weir store dump   [FILE | --dir DIR] [--kind KIND] [--lane LANE] [--from SEQ] [--limit N]
-       weir store repair [FILE | --dir DIR] [--json]
-
-check    Reads only, also on a read-only medium and beside a running gateway. Segments, frames, commits, lanes, gaps, damage, and
-         what a start would lose.
-dump     Prints entries, open windows and waiting records as lines of JSON. Reads only.
-repair   Does what a start does: drops unfinished writes, sets aside what is damaged, and says what each file cost. Damaged files
-         are copied to quarantine/ in the data folder first. Refused while a gateway runs.
-
-Options:
-      --dir DIR      The data folder (gateway.data-dir), where gateway.toml is not at hand
-      --json         check, repair: one JSON document
-  -k, --kind KIND    dump: entry, meter, record, or the records of one kind: message, aggregate, dead-letter, loss, usage
-  -l, --lane LANE    dump: records of this lane only
-      --from SEQ     dump: records from this sequence on, delivered ones that are still on flash included; default: what waits
-  -n, --limit N      dump: so many lines at most
-  -h, --help         This text
-
-FILE is gateway.toml where neither is given.
-
-Examples:
-  weir store check /etc/weir/gateway.toml
-  weir store dump --dir /var/lib/weir --kind dead-letter --limit 10
-  weir store dump --kind meter | jq .sum
-  systemctl stop weir && weir store repair && systemctl start weir
-
-Exit codes: 0 sound (unfinished writes are no fault: nothing of them was acknowledged), 1 look at it (something was set aside,
-or healed, or the store is empty), 2 damaged: something acknowledged is lost, 64 wrong use, 66 no store there, 74 the disk
-fails, 75 a gateway runs (repair), 78 gateway.toml cannot be read.
-";
 
 /// What is to be done with a store.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +24,7 @@ pub(super) enum Options {
 pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
     const VERBS: [&str; 3] = ["check", "dump", "repair"];
     let verb = match parser.next()? {
-        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(HELP)),
+        Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Command::Help(help::STORE)),
         Some(Arg::Value(verb)) => verb.string()?,
         Some(option) => return Err(unknown_option(&option, "weir store", &["--help"])),
         None => return Err(WrongUse::of("wants check, dump or repair; see `weir store --help`")),
@@ -69,7 +35,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
             let name = if verb == "check" { "weir store check" } else { "weir store repair" };
             while let Some(argument) = parser.next()? {
                 match argument {
-                    Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(HELP)),
+                    Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::STORE)),
                     Arg::Long("dir") => place.set_dir(parser.value()?),
                     Arg::Long("json") => json = true,
                     Arg::Value(value) => place.set_file(value)?,
@@ -83,7 +49,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
             let mut wanted = dump::Wanted::default();
             while let Some(argument) = parser.next()? {
                 match argument {
-                    Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(HELP)),
+                    Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::STORE)),
                     Arg::Long("dir") => wanted.place.set_dir(parser.value()?),
                     Arg::Short('k') | Arg::Long("kind") => wanted.set_kind(&parser.value()?.string()?)?,
                     Arg::Short('l') | Arg::Long("lane") => wanted.lane = Some(parser.value()?.string()?),
