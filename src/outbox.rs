@@ -21,6 +21,7 @@ use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::{Now, WallMillis};
 use crate::units::Bytes;
 use ahead::Ahead;
+pub use ahead::NotTaken;
 use losses::{EXPIRED, Losses, REASONS};
 
 /// The answer to [`Outbox::offer`].
@@ -51,15 +52,6 @@ pub enum Outcome {
     Expired,
     /// It can never be delivered, or its bytes are damaged.
     Dropped(DropReason),
-}
-
-/// Why [`Outbox::take_out`] does nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
-    /// It is not there, or not any more, or not committed yet.
-    Absent,
-    /// Too many have left out of turn: those in front must go first.
-    TooMany,
 }
 
 /// One record that left a lane.
@@ -169,14 +161,6 @@ impl Outbox {
         lane.restore(value)
     }
 
-    /// Takes back which records of a lane have left before their turn; call after [`Outbox::recover`].
-    pub fn restore_ahead(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let name = core::str::from_utf8(key.get(1..)?).ok()?;
-        let lane = self.lanes.iter_mut().find(|lane| lane.config.name == name)?;
-        (lane.ahead, lane.ahead_saved) = (Ahead::restore(value)?, true);
-        Some(())
-    }
-
     /// Ends recovering: lets go what was delivered before the restart, and enters what the store could not read any more.
     pub fn recovered(&mut self, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
@@ -251,20 +235,6 @@ impl Outbox {
             chosen.settle(record, books);
         }
         chosen.release(lane, releases);
-    }
-
-    /// Takes one record out of a lane, wherever in it: a dead letter that is replayed or purged. What follows stays.
-    pub fn take_out(
-        &mut self,
-        lane: usize,
-        sequence: u64,
-        reason: DropReason,
-        releases: &mut Vec<Release>,
-    ) -> Result<(), NotTaken> {
-        let chosen = self.lanes.get_mut(lane).ok_or(NotTaken::Absent)?;
-        chosen.take_out(sequence, reason)?;
-        chosen.release(lane, releases);
-        Ok(())
     }
 
     /// The store cannot read some records any more: they are lost, counted, and passed over.
@@ -379,12 +349,6 @@ impl Lane {
         (self.next_seq - self.head_seq).saturating_sub(self.ahead.len())
     }
 
-    /// Whether the record has left before its turn.
-    #[must_use]
-    pub fn has_left(&self, sequence: u64) -> bool {
-        sequence < self.head_seq || self.ahead.contains(sequence)
-    }
-
     /// Undelivered records that settle a message.
     #[must_use]
     pub const fn messages_pending(&self) -> u64 {
@@ -453,20 +417,6 @@ impl Lane {
     fn lose_range(&mut self, reason: usize, lost: losses::Lost) {
         self.losses.lose(reason, lost);
         self.dirty = true;
-    }
-
-    fn take_out(&mut self, sequence: u64, reason: DropReason) -> Result<(), NotTaken> {
-        if self.sealed_seq() <= sequence || self.has_left(sequence) {
-            return Err(NotTaken::Absent);
-        }
-        if !self.ahead.insert(sequence) {
-            return Err(NotTaken::TooMany);
-        }
-        self.totals.dropped[reason as usize] += 1;
-        let lost = losses::Lost { records: 1, messages: 0, first_seq: sequence, through_seq: sequence };
-        self.lose_range(reason as usize, lost);
-        self.head_seq = self.ahead.pass(self.head_seq);
-        Ok(())
     }
 
     /// Moves the head past the oldest segment and forgets it: (records, messages) that were undelivered in it.
@@ -578,7 +528,7 @@ impl Lane {
             self.totals.dropped[DropReason::Damaged as usize] += records;
             books.drop(DropReason::Damaged, messages);
             self.head_seq = self.ahead.pass(seq);
-            let lost = losses::Lost { records, messages, first_seq, through_seq: seq - 1 };
+            let lost = losses::Lost::one(record.sequence, message);
             self.lose_range(DropReason::Damaged as usize, lost);
             self.head_message = self.head_message.max(message);
             self.dirty = true;

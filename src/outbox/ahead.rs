@@ -2,10 +2,22 @@
 //!
 //! - They lie on flash until the head passes them, and are counted already. Ranges, disjoint and in order; at most [`RANGES_MAX`].
 
+use super::{Lane, Outbox, losses};
+use crate::books::DropReason;
+use crate::effect::Release;
 use crate::entry::{put_varint, take_varint};
 
 /// More holes are refused: the letters in front can be taken first.
 pub(super) const RANGES_MAX: usize = 128;
+
+/// Why [`Outbox::take_out`] does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It is not there, or not any more, or not committed yet.
+    Absent,
+    /// Too many have left out of turn: those in front must go first.
+    TooMany,
+}
 
 /// The ranges, both ends included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +113,51 @@ impl Ahead {
             from = last;
         }
         bytes.is_empty().then_some(Self(ranges))
+    }
+}
+
+impl Outbox {
+    /// Takes one record out of a lane, wherever in it: a dead letter that is replayed or purged. What follows stays.
+    pub fn take_out(
+        &mut self,
+        lane: usize,
+        sequence: u64,
+        reason: DropReason,
+        releases: &mut Vec<Release>,
+    ) -> Result<(), NotTaken> {
+        let chosen = self.lanes.get_mut(lane).ok_or(NotTaken::Absent)?;
+        chosen.take_out(sequence, reason)?;
+        chosen.release(lane, releases);
+        Ok(())
+    }
+
+    /// Takes back which records of a lane have left before their turn; call after [`Outbox::recover`].
+    pub fn restore_ahead(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let name = core::str::from_utf8(key.get(1..)?).ok()?;
+        let lane = self.lanes.iter_mut().find(|lane| lane.config.name == name)?;
+        (lane.ahead, lane.ahead_saved) = (Ahead::restore(value)?, true);
+        Some(())
+    }
+}
+
+impl Lane {
+    /// Whether the record has left before its turn.
+    #[must_use]
+    pub fn has_left(&self, sequence: u64) -> bool {
+        sequence < self.head_seq || self.ahead.contains(sequence)
+    }
+
+    fn take_out(&mut self, sequence: u64, reason: DropReason) -> Result<(), NotTaken> {
+        if self.sealed_seq() <= sequence || self.has_left(sequence) {
+            return Err(NotTaken::Absent);
+        }
+        if !self.ahead.insert(sequence) {
+            return Err(NotTaken::TooMany);
+        }
+        self.totals.dropped[reason as usize] += 1;
+        self.lose_range(reason as usize, losses::Lost::one(sequence, 0));
+        self.head_seq = self.ahead.pass(self.head_seq);
+        Ok(())
     }
 }
 

@@ -32,6 +32,11 @@ pub(super) struct Lost {
 }
 
 impl Lost {
+    /// One record.
+    pub const fn one(sequence: u64, messages: u64) -> Self {
+        Self { records: 1, messages, first_seq: sequence, through_seq: sequence }
+    }
+
     fn add(&mut self, other: Self) {
         if self.records == 0 {
             *self = other;

@@ -7,7 +7,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     for (added, want) in [
         (
             "[brokr]\n",
-            "gateway.toml: brokr: is not a key (known: gateway, broker, store, commit, function, sink, lane); did you mean `broker`?",
+            "gateway.toml: brokr: is not a key (known: gateway, broker, store, commit, health, function, sink, lane); did you mean `broker`?",
         ),
         (
             "[commit]\nintervall = \"1 s\"\n",

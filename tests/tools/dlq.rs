@@ -239,11 +239,13 @@ fn what_leaves_the_lane_out_of_turn_is_said_upstream_where_the_lane_has_a_sink()
 #[test]
 fn what_cannot_be_replayed_says_why() {
     let broker = Broker::start(&Conf::wide());
-    let mut gateway = Gateway::new(&(head(&broker.url()) + FUNCTION + FILES));
+    // A letter keeps a payload whole that takes at most a quarter of its lane.
+    let small = "[store]\nsegment-bytes = \"64 KiB\"\n[[lane]]\nname = \"telemetry\"\ntopics = [\"#\"]\n[[lane]]\nname = \"dead-letter\"\nbytes-max = \"128 KiB\"\n";
+    let mut gateway = Gateway::new(&(head(&broker.url()) + small + FUNCTION + FILES));
     install(&gateway, "adder", "1.0.0", "0");
     gateway.start();
     gateway.wait_for("a connection", |numbers| numbers.get("broker_up") == 1.0);
-    let long = format!(r#"{{"temp":5,"pad":"{}"}}"#, "x".repeat(5000));
+    let long = format!(r#"{{"temp":5,"pad":"{}"}}"#, "x".repeat(40_000));
     let want = format!("only the first 4096 of {} bytes of its message were kept", long.len());
     publish(broker.port(), vec![reading("site/d/temp", long)]);
     gateway.wait_for("the letter", |numbers| numbers.waiting("dead-letter") == 1.0);

@@ -167,8 +167,7 @@ fn text(letter: &Letter) -> String {
     dead.message.lines().for_each(|line| text += &format!("  {}\n", escaped(line)));
     text += &format!("topic        {}\ndevice       {}\n", escaped(&dead.topic), escaped(&dead.device));
     let kept = dead.payload.len() as u64;
-    let cut =
-        if kept < dead.payload_len { format!(", of which the first {} are kept", Bytes(kept)) } else { String::new() };
+    let cut = if dead.truncated { format!(", of which the first {} are kept", Bytes(kept)) } else { String::new() };
     text += &format!("payload      {}{cut}\n", Bytes(dead.payload_len));
     match core::str::from_utf8(&dead.payload) {
         Ok(payload) => payload.lines().for_each(|line| text += &format!("  {}\n", escaped(line))),
