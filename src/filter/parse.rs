@@ -21,7 +21,7 @@ pub const TEXT_BYTES_MAX: usize = 256;
 /// Faults that are told of one pattern.
 pub const FAULTS_MAX: usize = 64;
 /// Bytes of the place that a fault names: keys are as long as their writer likes.
-const PLACE_BYTES_MAX: usize = 256;
+const PLACE_BYTES_MAX: usize = 512;
 
 /// One thing that is wrong with a pattern: the site's fault.
 #[derive(Clone, Debug, PartialEq, Eq)]

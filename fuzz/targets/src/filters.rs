@@ -36,9 +36,22 @@ pub(crate) fn run(data: &[u8]) {
         return;
     }
     let model = serde_json::from_slice::<Json>(payload).expect("what we read, serde_json reads: target json");
+    if rounds(&model) {
+        return;
+    }
     let event = Event { payload: &model, topic: &topic, device: &device };
     let wanted = event.all(&json, Where::Top);
     assert_eq!(bound.matches(&fields, payload, &topic, &device), wanted, "{json} {topic} {device} {model}");
+}
+
+/// Whether serde_json has rounded a number that we may know exactly: `9007199254740993.0`.
+fn rounds(model: &Json) -> bool {
+    match model {
+        Json::Number(number) => number.is_f64() && number.as_f64().is_some_and(|float| (1u64 << 53) as f64 <= float.abs()),
+        Json::Array(items) => items.iter().any(rounds),
+        Json::Object(keys) => keys.values().any(rounds),
+        _ => false,
+    }
 }
 
 struct Event<'a> {

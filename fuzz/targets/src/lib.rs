@@ -17,6 +17,7 @@ pub mod mutate;
 mod packets;
 mod modules;
 mod printable;
+mod restore;
 mod sites;
 mod store;
 mod topics;

@@ -62,7 +62,8 @@ pub fn input(dice: &mut Dice, seeds: &[Vec<u8>], recipe: &Recipe) -> Vec<u8> {
     };
     input.truncate(recipe.bytes_max);
     // Mostly few: what is far from every seed is mostly refused at once.
-    let mutations = 1 + dice.below(1 << dice.below(6));
+    let most = dice.below(6);
+    let mutations = 1 + dice.below(1 << most);
     for _ in 0..mutations {
         mutate(dice, &mut input, seeds, recipe);
         input.truncate(recipe.bytes_max);
@@ -73,7 +74,8 @@ pub fn input(dice: &mut Dice, seeds: &[Vec<u8>], recipe: &Recipe) -> Vec<u8> {
 fn mutate(dice: &mut Dice, input: &mut Vec<u8>, seeds: &[Vec<u8>], recipe: &Recipe) {
     let at = dice.below(input.len() + 1);
     let room = input.len() - at;
-    let some = at + dice.below(room.min(1 << dice.below(10)) + 1);
+    let most = dice.below(10);
+    let some = at + dice.below(room.min(1 << most) + 1);
     match dice.below(12) {
         0 if room > 0 => input[at] ^= 1 << dice.below(8),
         1 if room > 0 => input[at] = dice.roll() as u8,
