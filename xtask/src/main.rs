@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`.
+//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask fuzz`.
 //!
 //! - What a bare machine lacks is found or fetched; what cannot be got is named, with the fix.
 //! - Nothing is written outside of `target/`, but for the packages that apt-get installs.
@@ -7,6 +7,7 @@
 mod c;
 mod demo;
 mod functions;
+mod fuzz;
 mod need;
 mod tests;
 mod wasm;
@@ -19,6 +20,8 @@ const USAGE: &str = "\
 cargo xtask functions          build the modules in functions/ to target/functions/NAME/
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
+cargo xtask fuzz [TARGET] [--for 30m]
+                               fuzzes what reads the bytes of others; without TARGET each in turn
 
 WEIR_NO_RUSTUP=1               never ask rustup for the wasm32 target: use Debian's packages
 WEIR_WASM_LD=FILE              the linker for functions, in place of the one that is found";
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
+        "fuzz" => fuzz::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -16,6 +16,7 @@ use weir_fuzz_targets::{TARGETS, Target, target};
 const USAGE: &str = "\
 weir-fuzz TARGET|all [--for 30s|30m|1h] [--seed N]   mutates the seeds of fuzz/corpus/TARGET
 weir-fuzz TARGET FILE..                              runs these inputs, as a finding is made again
+weir-fuzz TARGET --write-seeds DIR                   the seeds as bytes, the words as DIR.dict; prints the longest input
 weir-fuzz --list                                     the targets";
 
 /// An input that takes longer is a finding: some of them cost a hundred times the ordinary one.
@@ -39,17 +40,19 @@ fn main() -> ExitCode {
 enum Job {
     List,
     Files(&'static Target, Vec<PathBuf>),
+    Seeds(&'static Target, PathBuf),
     Mutate { targets: Vec<&'static Target>, long: Duration, seed: u64 },
 }
 
 fn parse(arguments: &[String]) -> Result<Job, String> {
-    let (mut names, mut long, mut seed) = (Vec::new(), Duration::from_secs(30), 1);
+    let (mut names, mut long, mut seed, mut seeds) = (Vec::new(), Duration::from_secs(30), 1, None);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{argument} wants a value"));
         match argument.as_str() {
             "--list" => return Ok(Job::List),
             "--for" => long = duration(value()?)?,
+            "--write-seeds" => seeds = Some(PathBuf::from(value()?)),
             "--seed" => seed = value()?.parse().map_err(|_| "--seed wants a number".to_owned())?,
             _ => names.push(argument.clone()),
         }
@@ -59,6 +62,9 @@ fn parse(arguments: &[String]) -> Result<Job, String> {
         return Ok(Job::Mutate { targets: TARGETS.iter().collect(), long, seed });
     }
     let target = target(name).ok_or_else(|| format!("`{name}` is no target; --list names them"))?;
+    if let Some(dir) = seeds {
+        return Ok(Job::Seeds(target, dir));
+    }
     Ok(match files {
         [] => Job::Mutate { targets: vec![target], long, seed },
         files => Job::Files(target, files.iter().map(PathBuf::from).collect()),
@@ -91,6 +97,7 @@ fn run(job: &Job) -> Result<usize, String> {
             }
             Ok(0)
         }
+        Job::Seeds(target, dir) => write_seeds(target, dir).map(|()| 0).map_err(|error| format!("{}: {error}", dir.display())),
         Job::Mutate { targets, long, seed } => Ok(targets.iter().filter(|target| !mutations(target, *long, *seed)).count()),
     }
 }
@@ -136,6 +143,19 @@ fn mutations(target: &Target, long: Duration, seed: u64) -> bool {
         began.elapsed().as_secs()
     );
     true
+}
+
+/// What libFuzzer begins with.
+fn write_seeds(target: &Target, dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for (name, bytes) in mutate::corpus(target.name) {
+        std::fs::write(dir.join(format!("seed-{name}")), bytes)?;
+    }
+    let escaped = |word: &[u8]| word.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let words: String = target.recipe.words.iter().map(|word| format!("\"{}\"\n", escaped(word))).collect();
+    std::fs::write(dir.with_extension("dict"), words)?;
+    println!("{}", target.recipe.bytes_max);
+    Ok(())
 }
 
 /// Writes a finding down; where.
