@@ -14,7 +14,7 @@ use crate::books::{Books, DropReason};
 use crate::config::{FullPolicy, LaneConfig};
 use crate::dead_letter::Loss;
 use crate::effect::{LaneBatch, Release};
-use crate::entry::{Entries, Space, put_varint, take_varint};
+use crate::entry::{Entries, Space, put_varint, take_count};
 use crate::frame::{self, place};
 use crate::record::{Record, RecordKind};
 use crate::store::{Extent, LaneRecovered, Lost};
@@ -414,11 +414,6 @@ impl Lane {
         self.lose_range(reason, losses::Lost { records, messages, first_seq, through_seq: self.head_seq - 1 });
     }
 
-    fn lose_range(&mut self, reason: usize, lost: losses::Lost) {
-        self.losses.lose(reason, lost);
-        self.dirty = true;
-    }
-
     /// Moves the head past the oldest segment and forgets it: (records, messages) that were undelivered in it.
     fn leave_oldest(&mut self) -> Option<(u64, u64)> {
         self.extents.pop_front()?;
@@ -461,8 +456,7 @@ impl Lane {
             return;
         }
         let message = u64::from(record.closes_message);
-        let lost =
-            losses::Lost { records: 1, messages: message, first_seq: record.sequence, through_seq: record.sequence };
+        let lost = losses::Lost::one(record.sequence, message);
         match record.outcome {
             Outcome::Delivered => {
                 self.reached = true;
@@ -528,7 +522,7 @@ impl Lane {
             self.totals.dropped[DropReason::Damaged as usize] += records;
             books.drop(DropReason::Damaged, messages);
             self.head_seq = self.ahead.pass(seq);
-            let lost = losses::Lost::one(record.sequence, message);
+            let lost = losses::Lost { records, messages, first_seq, through_seq: seq - 1 };
             self.lose_range(DropReason::Damaged as usize, lost);
             self.head_message = self.head_message.max(message);
             self.dirty = true;
@@ -637,14 +631,14 @@ impl Lane {
 
     fn restore(&mut self, mut value: &[u8]) -> Option<()> {
         let value = &mut value;
-        self.head_seq = take_varint(value)?.min(self.next_seq);
-        self.head_message = take_varint(value)?.min(self.next_message);
-        let next_segment = u32::try_from(take_varint(value)?).ok()?;
+        self.head_seq = take_count(value)?.min(self.next_seq);
+        self.head_message = take_count(value)?.min(self.next_message);
+        let next_segment = u32::try_from(take_count(value)?).ok().filter(|segment| *segment <= frame::SEGMENT_MAX)?;
         self.next_segment = self.next_segment.max(next_segment);
-        self.totals.delivered = take_varint(value)?;
-        self.totals.expired = take_varint(value)?;
+        self.totals.delivered = take_count(value)?;
+        self.totals.expired = take_count(value)?;
         for number in &mut self.totals.dropped {
-            *number = take_varint(value)?;
+            *number = take_count(value)?;
         }
         self.losses.restore(value)
     }

@@ -147,6 +147,12 @@ impl Lane {
         sequence < self.head_seq || self.ahead.contains(sequence)
     }
 
+    /// Notes a run of records that left undelivered.
+    pub(super) fn lose_range(&mut self, reason: usize, lost: losses::Lost) {
+        self.losses.lose(reason, lost);
+        self.dirty = true;
+    }
+
     fn take_out(&mut self, sequence: u64, reason: DropReason) -> Result<(), NotTaken> {
         if self.sealed_seq() <= sequence || self.has_left(sequence) {
             return Err(NotTaken::Absent);

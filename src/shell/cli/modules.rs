@@ -1,6 +1,5 @@
 //! The functions' modules, loaded with their limits: `weir check` drops them, `weir run` runs them.
 
-use std::fs;
 use std::path::Path;
 
 use super::site;
@@ -41,14 +40,18 @@ pub(super) fn load_all(file: &str, plan: &Plan, faults: &Faults) -> Vec<Function
     loaded
 }
 
+/// Longest `function.toml` of a bundle.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
 /// Manifest and module of a function's folder, for a try.
 pub(super) fn read_bundle(folder: &Path) -> Result<(Manifest, Vec<u8>), String> {
     let file = folder.join("function.toml");
     let plain = |path: &Path| {
         let path = path.display().to_string();
-        move |error| format!("{path}: {}", site::plain(&error))
+        move |why| format!("{path}: {why}")
     };
-    let text = fs::read_to_string(&file).map_err(plain(&file))?;
+    let text = site::read_at_most(&file, MANIFEST_BYTES_MAX).map_err(plain(&file))?;
+    let text = String::from_utf8(text).map_err(|_| plain(&file)("is not UTF-8 text".to_owned()))?;
     let faults = Faults::default();
     let manifest = Manifest::parse(&file.display().to_string(), &text, &faults);
     let Some(manifest) = manifest.filter(|_| !faults.refused()) else {
@@ -56,7 +59,7 @@ pub(super) fn read_bundle(folder: &Path) -> Result<(Manifest, Vec<u8>), String> 
         return Err(faults.join("; "));
     };
     let module = folder.join(&manifest.module);
-    let wasm = fs::read(&module).map_err(plain(&module))?;
+    let wasm = site::read_at_most(&module, MODULE_BYTES_MAX.0).map_err(plain(&module))?;
     Ok((manifest, wasm))
 }
 
@@ -86,15 +89,10 @@ fn try_one(file: &str, function: &FunctionConfig, pool: &Pool, faults: &Faults) 
         let key = format!("function.{}.path", function.manifest.name);
         faults.refuse(file, &key, &format!("{}: {why}", function.module.display()));
     };
-    let size = fs::metadata(&function.module).map_or(0, |metadata| metadata.len());
-    if MODULE_BYTES_MAX.0 < size {
-        refuse(&format!("has {size} bytes; at most {MODULE_BYTES_MAX} are taken"));
-        return None;
-    }
-    let wasm = match fs::read(&function.module) {
+    let wasm = match site::read_at_most(&function.module, MODULE_BYTES_MAX.0) {
         Ok(wasm) => wasm,
-        Err(error) => {
-            refuse(&site::plain(&error));
+        Err(why) => {
+            refuse(&why);
             return None;
         }
     };
