@@ -33,7 +33,7 @@ fn doctor(gateway: &Gateway) -> (i32, impl Fn(&str) -> (String, String) + use<>)
         let found: Vec<&Value> = findings.iter().filter(|finding| finding["what"] == what).collect();
         assert_eq!(found.len(), 1, "{what}: {said}");
         let text = |key: &str| found[0][key].as_str().unwrap().to_owned();
-        assert_eq!(found[0]["level"] != "failure" || !text("fix").is_empty(), true, "a failure names its fix");
+        assert!(found[0]["level"] != "failure" || !text("fix").is_empty(), "a failure names its fix");
         (text("level"), text("text"))
     };
     (answer.code, find)

@@ -175,11 +175,12 @@ Usage: weir store check  [FILE | --dir DIR] [--json]
        weir store dump   [FILE | --dir DIR] [--kind KIND] [--lane LANE] [--from SEQ] [--limit N]
        weir store repair [FILE | --dir DIR] [--json]
 
-check    Reads only, also on a read-only medium and beside a running gateway. Segments, frames, commits, lanes, gaps, damage, and
-         what a start would lose.
-dump     Prints entries, open windows and waiting records as lines of JSON. Reads only.
-repair   Does what a start does: drops unfinished writes, sets aside what is damaged, and says what each file cost. Damaged files
-         are copied to quarantine/ in the data folder first. Refused while a gateway runs.
+Actions:
+  check    Reads only, also on a read-only medium and beside a running gateway. Segments, frames, commits, lanes, gaps,
+           damage, and what a start would lose
+  dump     Prints entries, open windows and waiting records as lines of JSON. Reads only
+  repair   Does what a start does: drops unfinished writes, sets aside what is damaged, and says what each file cost.
+           Damaged files are copied to quarantine/ in the data folder first. Refused while a gateway runs
 
 Options:
       --dir DIR      The data folder (gateway.data-dir), where gateway.toml is not at hand
@@ -196,7 +197,7 @@ Examples:
   weir store check /etc/weir/gateway.toml
   weir store dump --dir /var/lib/weir --kind dead-letter --limit 10
   weir store dump --kind meter | jq .sum
-  systemctl stop weir && weir store repair && systemctl start weir
+  systemctl stop weir; weir store repair; systemctl start weir
 
 Exit codes: 0 sound (unfinished writes are no fault: nothing of them was acknowledged), 1 look at it (something was set aside,
 or healed, or the store is empty), 2 damaged: something acknowledged is lost, 64 wrong use, 66 no store there, 74 the disk
@@ -212,23 +213,24 @@ Usage: weir dlq list   [FILE | --dir DIR] [--limit N] [--json]
        weir dlq replay N…|--all [FILE] [--function F[@VERSION]] [--try] [--bundle DIR] [--json]
        weir dlq purge  N…|--all [FILE] [--json]
 
-list     Number, time, function, error, device and topic of each. Reads only, also beside a running gateway.
-show     One letter in full: what failed, and the message.
-replay   Has the function that failed handle the message again, with its device, topic and time. The letter leaves, and what comes
-         of the message is committed, in one step. Through the running gateway, or on its stopped store. If it fails again, there
-         is a new letter.
-         --try calls the function here and shows what it would do; nothing changes. --bundle DIR tries another version of it.
-purge    Throws letters away. Counted as `purged`; said in a loss record where the lane has a sink.
+Actions:
+  list     Number, time, function, error, device and topic of each. Reads only, also beside a running gateway
+  show     One letter in full: what failed, and the event
+  replay   Calls the function that failed once more with what it was called with: message, device, topic and time. The
+           letter leaves, and what comes of it is committed, in one step. Through the running gateway, or on the store of
+           a stopped one. If it fails again, there is a new letter. --try calls it here and shows what it would do;
+           nothing changes, and --bundle tries another version of it
+  purge    Throws letters away. Counted as `purged`; said in a loss record where the lane has a sink
 
 Options:
-      --dir DIR                 list, show: the data folder, where gateway.toml is not at hand
-      --all                     Every letter that is there now
-  -f, --function F[@VERSION]    Only letters of function F; and only if F is configured (or in the bundle) at this version
-      --try                     Show the effects, change nothing
-      --bundle DIR              A function's folder (function.toml and module) in place of the configured one; with --try
-  -n, --limit N                 list: so many at most; 1000 by default
-      --json                    One JSON document
-  -h, --help                    This text
+      --dir DIR              list, show: the data folder, where gateway.toml is not at hand
+      --all                  Every letter that is there now
+  -f, --function FUNCTION    Only letters of this function; F@VERSION only if it is configured (or in the bundle) at this version
+      --try                  Show the effects, change nothing
+      --bundle DIR           A function's folder (function.toml and module) in place of the configured one; with --try
+  -n, --limit N              list: so many at most; 1000 by default
+      --json                 One JSON document
+  -h, --help                 This text
 
 FILE is gateway.toml where none is given; a name that is a number is a letter.
 

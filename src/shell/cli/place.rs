@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use super::arguments::{WrongUse, only_file};
 use super::{DEFAULT_FILE, EXIT_CONFIG, site};
 use crate::config::{self, Config};
+use crate::printable::Escaped;
 use crate::shell::logging::LINE_BYTES_MAX;
 use crate::shell::store::inspect::InspectError;
 use crate::strict::{Faults, Severity};
@@ -95,18 +96,12 @@ pub(super) fn no_store(command: &str, error: &InspectError) -> ExitCode {
     })
 }
 
-/// Text of devices and files, for a terminal: one line, whatever does not print or turns the line around escaped.
+/// Text of devices and files, for a terminal: one line, escaped, cut at [`LINE_BYTES_MAX`].
 pub(super) fn escaped(text: &str) -> String {
-    let mut line = String::new();
-    for character in text.chars() {
-        if LINE_BYTES_MAX <= line.len() {
-            line.push('…');
-            break;
-        }
-        match character {
-            '"' | '\'' | '\\' => line.push(character),
-            other => line.extend(other.escape_debug()),
-        }
+    let mut line = Escaped(text).to_string();
+    if LINE_BYTES_MAX < line.len() {
+        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+        line.push('…');
     }
     line
 }
