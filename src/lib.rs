@@ -32,9 +32,11 @@ pub mod pacing;
 pub mod frame;
 pub mod store;
 pub mod effect;
+pub mod keeper;
 pub mod outbox;
 pub mod event;
 pub mod gateway;
+pub mod cycle;
 pub mod envelope;
 
 #[cfg(feature = "shell")]
