@@ -67,9 +67,11 @@ fn help_and_version_go_to_standard_output() {
         let answer = weir(folder.path(), line);
         assert!(answer.code == 0 && answer.out.contains(want) && answer.err.is_empty(), "{line}: {}", answer.out);
     }
-    let help = weir(folder.path(), "check --help").out;
+    // A board is listed where its plan is.
+    let started = started();
+    let boards = weir(started.path(), "plan --all").out;
     for (board, _) in BUILT_IN {
-        assert!(help.contains(board), "{board}");
+        assert!(boards.lines().any(|line| line.starts_with(&format!("{board} "))), "{board}: {boards}");
     }
 }
 
@@ -100,6 +102,41 @@ fn what_init_writes_passes_check_on_every_board_without_a_warning() {
 }
 
 #[test]
+fn a_plan_for_any_board_says_what_fits_how_long_the_flash_lasts_and_whose_the_defaults_are() {
+    let folder = started();
+    edit(folder.path(), "#id = \"hall-3\"", "id = \"hall-3\"");
+    let answer = weir(folder.path(), "plan --board pi-zero");
+    assert!(answer.code == 0 && answer.err.is_empty(), "{}", answer.err);
+    for want in [
+        "pi-zero: Raspberry Pi Zero, Zero W or 1 (ARMv6); arm-unknown-linux-musleabihf, 1 core, no clock battery\n",
+        "memory: board pi-zero grants 32 MiB\n",
+        "few in each commit; the flash lasts ",
+        "500 ms  commit.interval         the board's default\n",
+        "512 KiB  store.segment-bytes     weir's default\n",
+        "like threshold, the smallest: ",
+    ] {
+        assert!(answer.out.contains(want), "{want}\n{}", answer.out);
+    }
+    let document = |line: &str| serde_json::from_str::<serde_json::Value>(&weir(folder.path(), line).out).unwrap();
+    let plan = document("plan --board pi-zero --json");
+    assert!(plan["room"]["smallest"]["fit"].as_u64().unwrap() > 10, "{plan}");
+    let life = &plan["flash-life-days"];
+    assert!(life["idle"].is_null() && life["steady"].as_u64() > life["worst"].as_u64(), "{plan}");
+    assert_eq!(document("plan --all --json").as_array().unwrap().len(), BUILT_IN.len());
+    // A plan of what does not fit is shown, and refused.
+    edit(folder.path(), "#[function.limits]\n#memory = \"64 KiB\"", "[function.limits]\nmemory = \"16 MiB\"");
+    let answer = weir(folder.path(), "plan --board pi-zero");
+    assert!(answer.code == 78 && answer.out.contains(" too much\n"), "{}", answer.out);
+    assert!(
+        weir(folder.path(), "plan --all")
+            .out
+            .lines()
+            .any(|line| line.starts_with("pi-zero ") && line.ends_with("does not fit"))
+    );
+    assert_eq!(weir(folder.path(), "plan --all --board pi-5").code, 64);
+}
+
+#[test]
 fn init_overwrites_only_when_told() {
     let folder = started();
     edit(folder.path(), "board = \"generic\"", "board = \"pi-5\"");
@@ -110,6 +147,10 @@ fn init_overwrites_only_when_told() {
     );
     assert_eq!(weir(folder.path(), "init --force").code, 0);
     assert!(fs::read_to_string(folder.path().join("gateway.toml")).unwrap().contains("board = \"generic\""));
+    assert_eq!(weir(folder.path(), "init --force --board pi-zero").code, 0);
+    assert!(fs::read_to_string(folder.path().join("gateway.toml")).unwrap().contains("board = \"pi-zero\""));
+    let answer = weir(folder.path(), "init --force --board pi-zreo");
+    assert!(answer.code == 64 && answer.err.contains("`pi-zreo` is none of generic, "), "{}", answer.err);
     assert_eq!(
         weir(folder.path(), "init none/gateway.toml").err,
         "weir init: none/gateway.toml: its folder does not exist\n"
@@ -178,7 +219,7 @@ fn every_key_that_the_starting_file_shows_is_a_key() {
 #[test]
 fn faults_go_to_standard_error_all_at_once_and_exit_with_78() {
     let folder = started();
-    edit(folder.path(), "[commit]\ninterval = \"500 ms\"", "[commit]\ninterval = 250\nbytes = 1");
+    edit(folder.path(), "[commit]\n#interval = \"100 ms\"", "[commit]\ninterval = 250\nbytes = 1");
     edit(folder.path(), "functions/threshold", "functions/treshold");
     for command in ["check", "run"] {
         let answer = weir(folder.path(), command);

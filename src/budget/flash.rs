@@ -56,6 +56,8 @@ pub struct Writes {
     pub worst: Bytes,
     /// What the board grants.
     pub granted: Bytes,
+    /// What the flash bears in its life: the board's grant over the years that it is meant for.
+    pub endurance: Bytes,
     /// The commit interval that `steady` is counted with.
     interval: Millis,
     /// The interval that would fit, if one does.
@@ -92,10 +94,17 @@ impl Writes {
             steady: Bytes(steady),
             worst: Bytes(worst.max(steady)),
             granted: board.flash_writes_per_day,
+            endurance: Bytes(board.flash_writes_per_day.0.saturating_mul(u64::from(board.flash_years) * 365)),
             interval: config.commit.interval,
             fits: (fits <= CommitPolicy::INTERVAL_MAX).then_some(fits),
             upkeep: Bytes(upkeep),
         }
+    }
+
+    /// Days until the flash is worn if so much is written each day; `None`: these writes never wear it out.
+    #[must_use]
+    pub fn life_days(&self, per_day: Bytes) -> Option<u64> {
+        self.endurance.0.checked_div(per_day.0)
     }
 
     pub(super) fn check(&self, file: &str, board: &str, faults: &Faults) {

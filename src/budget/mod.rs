@@ -7,6 +7,7 @@
 pub mod costs;
 mod flash;
 mod memory;
+mod room;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::strict::Faults;
 use crate::units::Bytes;
 
 pub use flash::Writes;
+pub use room::{More, Room};
 
 /// One thing that takes room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,18 @@ impl Ledger {
     #[must_use]
     pub fn total(&self) -> Bytes {
         Bytes(self.lines.iter().fold(0, |sum, line| sum.saturating_add(line.bytes.0)))
+    }
+
+    /// Whether the sum fits the room.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.total() <= self.room
+    }
+
+    /// What is left of the room; 0 if nothing is.
+    #[must_use]
+    pub fn left(&self) -> Bytes {
+        Bytes(self.room.0.saturating_sub(self.total().0))
     }
 
     /// Refuses every key whose lines find less room than they want; a refused key takes none.
@@ -127,6 +141,14 @@ pub struct Plan {
     pub loaded: Loaded,
     /// The sum.
     pub budget: Budget,
+}
+
+impl Plan {
+    /// Whether memory and flash suffice.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.budget.memory.fits() && self.budget.flash.fits()
+    }
 }
 
 /// Reads the configuration in `file` and adds it up; everything that is wrong goes to `faults`, all at once. `board` takes

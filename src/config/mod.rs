@@ -9,12 +9,14 @@ mod lanes;
 mod link;
 mod pattern;
 mod read;
+mod settings;
 mod site;
 
 pub use crate::field::Codec;
 pub use functions::{FUNCTIONS_MAX, TRIGGERS_MAX};
 pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
+pub use settings::{Setting, Source};
 pub use site::{NO_SUCH_FILE, Site};
 
 use serde::{Deserialize, Serialize};
@@ -26,8 +28,6 @@ use crate::units::{Bytes, Millis};
 
 /// Name of the lane of dead letters, which every gateway has.
 pub const DEAD_LETTER: &str = "dead-letter";
-/// Above it sled's memory leaves all proportion (8 MiB: 95 MB measured).
-pub const SLED_CACHE_MAX: Bytes = Bytes::mib(4);
 
 /// MQTT quality of service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ pub struct CommitPolicy {
 
 impl CommitPolicy {
     /// The longest interval.
-    pub const INTERVAL_MAX: Millis = Millis(60_000);
+    pub const INTERVAL_MAX: Millis = *crate::board::COMMIT_INTERVAL.end();
 }
 
 /// What to do with retained messages.

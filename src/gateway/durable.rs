@@ -11,7 +11,7 @@ use super::{FoldCounts, Gateway, Slot, deadline::Interval};
 use crate::books::Books;
 use crate::config::{Config, Trigger};
 use crate::effect::Effects;
-use crate::entry::{Entries, Space, put_varint, take_varint, unzigzag, zigzag};
+use crate::entry::{Entries, Space, put_varint, take_count, take_varint, unzigzag, zigzag};
 use crate::field::Paths;
 use crate::function::{Function, Usage};
 use crate::manifest::MeterSpec;
@@ -42,6 +42,8 @@ impl core::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 const CLOCK_KEY: &[u8] = b"clock";
+/// The end of the year 9999: no clock of ours has been there.
+const WALL_MS_MAX: i64 = 253_402_300_799_999;
 const BOOKS_KEY: &[u8] = b"books";
 
 impl Gateway {
@@ -173,7 +175,7 @@ impl Gateway {
             }
             space if space == Space::Usage as u8 => {
                 let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
-                slot.function.restore_usage(&Usage::decode(value)?);
+                slot.function.restore_usage(&Usage::decode(value).filter(Usage::is_possible)?);
             }
             space if space == Space::Period as u8 => {
                 let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
@@ -185,8 +187,12 @@ impl Gateway {
     }
 
     fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
-        self.commit = take_varint(&mut value)?;
+        let commit = take_count(&mut value)?;
         let wall_ms = unzigzag(take_varint(&mut value)?);
+        if !(0..=WALL_MS_MAX).contains(&wall_ms) {
+            return None;
+        }
+        self.commit = commit;
         self.timeline.restore(wall_ms, now);
         Some(())
     }

@@ -41,7 +41,8 @@ fn what_does_not_fit_the_board_is_refused_with_wish_and_room() {
 
 #[test]
 fn the_price_of_the_commit_interval_is_told() {
-    let (plan, faults) = examine_on(&site(SMALL), Some("pi-zero"));
+    let quick = format!("{SMALL}[commit]\ninterval = \"100 ms\"\n");
+    let (plan, faults) = examine_on(&site(&quick), Some("pi-zero"));
     assert!(faults.len() == 1 && faults[0].contains("warning: commit.interval: 100 ms writes "), "{faults:?}");
     assert!(faults[0].ends_with("board pi-zero grants 3 GiB; 250 ms would fit"), "{faults:?}");
     let writes = plan.unwrap().budget.writes;
