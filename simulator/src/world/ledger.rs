@@ -396,6 +396,8 @@ impl Expected {
     }
 }
 
+const YEAR_2000_MS: i64 = 946_684_800_000;
+
 /// The window of a message's value, if it came at `now`.
 pub fn window_of(message: &Message, now: Now, site: &Site) -> i64 {
     let stamp = || {
@@ -403,9 +405,11 @@ pub fn window_of(message: &Message, now: Now, site: &Site) -> i64 {
         let digits = text.split_once("\"ts\":")?.1.split(',').next()?;
         digits.parse::<i64>().ok()
     };
+    // A time before 2000 is not believed, but by a gateway that lives there itself.
+    let earliest = if now.wall_ms < YEAR_2000_MS { 0 } else { YEAR_2000_MS };
     let time_ms = stamp()
         .filter(|_| site.has_time)
-        .filter(|ms| (0..now.wall_ms.saturating_add(SKEW_MAX_MS)).contains(ms))
+        .filter(|ms| (earliest..now.wall_ms.saturating_add(SKEW_MAX_MS)).contains(ms))
         .unwrap_or(now.wall_ms);
     time_ms - time_ms.rem_euclid(site.window_ms)
 }
