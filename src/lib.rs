@@ -26,6 +26,7 @@ pub mod function;
 pub mod window;
 pub mod trigger;
 pub mod marks;
+pub mod subscribed;
 pub mod books;
 pub mod backoff;
 pub mod pacing;

@@ -10,12 +10,14 @@ mod link;
 mod pattern;
 mod read;
 mod site;
+mod subscriptions;
 
 pub use crate::field::Codec;
 pub use functions::{FUNCTIONS_MAX, TRIGGERS_MAX};
 pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
 pub use site::Site;
+pub use subscriptions::{FILTER_BYTES_MAX, Subscription, covers, merge};
 
 use crate::filter::Pattern;
 use crate::manifest::Manifest;
@@ -292,6 +294,8 @@ pub struct Config {
     pub board: String,
     /// The local broker.
     pub broker: MqttConnection,
+    /// Filters subscribed beside those of the triggers, so that triggers may overlap: each covers some of them.
+    pub subscribe: Vec<TopicFilter>,
     /// Commit policy.
     pub commit: CommitPolicy,
     /// Bytes of messages taken from the broker and not yet committed. At the bound the reader of the link pauses, so at

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::board::{BUILT_IN, Board};
 use crate::strict::{self, Faults, Section, nearest};
+use crate::topic::TopicFilter;
 use crate::units::{Bytes, Millis};
 
 use super::site::{Place, Site};
@@ -56,6 +57,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
     let mut broker = link::read(&mut section, place, format!("weir-{id}"), 1024);
     let kept = Millis(7 * 86_400_000);
     broker.session_expiry = section.millis("session-expiry", kept, Millis(0)..=Millis(4_294_967_294_000));
+    let subscribe = section.list::<TopicFilter>("subscribe").unwrap_or_default();
     let inbox_max = section.bytes("inbox-max", Bytes::kib(512), Bytes::kib(4)..=Bytes::mib(256));
     if broker.packet_max < payload_max {
         let text = format!("{} is less than gateway.payload-max, {payload_max}", broker.packet_max);
@@ -73,6 +75,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
         id,
         board: board.name.clone(),
         broker,
+        subscribe,
         commit,
         inbox_max,
         payload_max,

@@ -84,6 +84,7 @@ pub(super) struct Job<'a> {
     pub qos: Qos,
     pub retained: bool,
     pub resubscribed: bool,
+    pub dup: bool,
 }
 
 /// One event's turn: what it is handled with, and what has become of it so far.
@@ -114,7 +115,15 @@ pub(super) struct Course {
 impl Job<'_> {
     /// An interval has no message.
     pub const fn of_interval() -> Self {
-        Self { topic: "", payload: &[], hops: 0, qos: Qos::AtMostOnce, retained: false, resubscribed: false }
+        Self {
+            topic: "",
+            payload: &[],
+            hops: 0,
+            qos: Qos::AtMostOnce,
+            retained: false,
+            resubscribed: false,
+            dup: false,
+        }
     }
 }
 
@@ -134,6 +143,7 @@ impl Gateway {
             qos: message.qos,
             retained: message.retained,
             resubscribed: message.resubscribed,
+            dup: message.dup,
         };
         let mut turn = Turn::new(now, effects);
         if self.payload_max < message.payload.len() {
@@ -170,6 +180,7 @@ impl Gateway {
             qos: poison.qos,
             retained: false,
             resubscribed: false,
+            dup: poison.dup,
         };
         let mut turn = Turn::new(now, effects);
         self.dead_letter(&mut turn, None, "poison", poison.reason, &job, "");
@@ -214,13 +225,13 @@ impl Gateway {
         while let Some((topic_len, hops)) = scratch.chain.pop(&mut current) {
             let (topic, payload) = current.split_at(topic_len);
             let topic = core::str::from_utf8(topic).expect("a chain holds whole topics");
-            let job = Job { topic, payload, hops, qos: Qos::AtMostOnce, retained: false, resubscribed: false };
+            let job = Job { topic, payload, hops, ..Job::of_interval() };
             self.dispatch(turn, &job, true, scratch);
         }
         scratch.current = current;
     }
 
-    /// Calls every function that wants the job.
+    /// Calls every function that wants the job, once: by the first of its triggers that takes it.
     fn dispatch(&mut self, turn: &mut Turn<'_>, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
         let mut matched = core::mem::take(&mut scratch.matched);
         matched.clear();
@@ -228,33 +239,56 @@ impl Gateway {
         index.find(job.topic, &mut |id| matched.push(id));
         matched.sort_unstable();
         scratch.scans.forget();
-        for id in &matched {
-            self.wake(turn, usize::from(*id), job, chained, scratch);
+        let mut rest = matched.as_slice();
+        while let Some(first) = rest.first() {
+            // Triggers are numbered function by function.
+            let slot = self.routing.listeners[usize::from(*first)].slot;
+            let count = rest.iter().take_while(|id| self.routing.listeners[usize::from(**id)].slot == slot).count();
+            let (own, others) = rest.split_at(count);
+            let mut turned_away = false;
+            let taken = own.iter().any(|id| match self.wake(turn, usize::from(*id), job, chained, scratch) {
+                Wake::Taken => true,
+                Wake::Filtered => {
+                    turned_away = true;
+                    false
+                }
+                Wake::Skipped => false,
+            });
+            self.slots[slot].filtered += u64::from(turned_away && !taken);
+            rest = others;
         }
         scratch.matched = matched;
     }
 
     /// Calls one function for the job, if its trigger's policy and filter let it.
-    fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
+    fn wake(
+        &mut self,
+        turn: &mut Turn<'_>,
+        listener: usize,
+        job: &Job<'_>,
+        chained: bool,
+        scratch: &mut Scratch,
+    ) -> Wake {
         let now = turn.now;
         let listener = &self.routing.listeners[listener];
         let slot = listener.slot;
-        if job.retained && !takes_retained(listener.retained, job.resubscribed) {
-            return;
+        let is_old = || job.resubscribed && !self.subscribed.is_new(listener.wish, job.dup);
+        if job.retained && !takes_retained(listener.retained, is_old) {
+            return Wake::Skipped;
         }
         let fields = match scratch.scans.read(listener, &self.paths, job.payload) {
             Ok(fields) => fields,
             Err(malformed) => {
                 let what = format!("malformed {:?} at byte {}: {}", listener.codec, malformed.at, malformed.what);
-                return self.dead_letter(turn, Some(slot), "malformed", &what, job, "");
+                self.dead_letter(turn, Some(slot), "malformed", &what, job, "");
+                return Wake::Taken;
             }
         };
         let device = device_of(listener, job, fields, &mut scratch.device);
         if let Some(pattern) = &listener.pattern
             && !pattern.matches(fields, job.payload, job.topic, device)
         {
-            self.slots[slot].filtered += 1;
-            return;
+            return Wake::Filtered;
         }
         let (time_ms, from_payload) = event_time(listener, fields, now, self.future_skew_max_ms, &mut self.skewed);
         let invocation = Invocation {
@@ -276,13 +310,24 @@ impl Gateway {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
             Err(error) => self.dead_letter(turn, Some(slot), error.kind().name(), &error.to_string(), job, device),
         }
+        Wake::Taken
     }
 }
 
-fn takes_retained(policy: RetainedPolicy, resubscribed: bool) -> bool {
+/// What a trigger did with a message.
+enum Wake {
+    /// Its function was called, or could not be.
+    Taken,
+    /// Its filter turned the message away.
+    Filtered,
+    /// It takes no such retained message.
+    Skipped,
+}
+
+fn takes_retained(policy: RetainedPolicy, is_old: impl FnOnce() -> bool) -> bool {
     match policy {
         RetainedPolicy::Always => true,
-        RetainedPolicy::SkipOnResubscribe => !resubscribed,
+        RetainedPolicy::SkipOnResubscribe => !is_old(),
         RetainedPolicy::Never => false,
     }
 }

@@ -135,6 +135,14 @@ impl Loop {
         self.release(&[]);
         // What the start has left to do (windows that are over, aggregates of meters that have gone) waits for no message.
         self.tick();
+        if self.parts.gateway.is_dirty() {
+            // What is about to be subscribed is recorded first: the link opens behind this commit.
+            let now = self.parts.clock.now();
+            self.submit(now);
+        }
+        if !self.committing {
+            self.parts.link.open();
+        }
         loop {
             let now = self.parts.clock.now();
             self.log();
@@ -242,7 +250,16 @@ impl Loop {
                 self.pacing.connected();
             }
             // The link has said these itself, in the words of its cause.
-            Incoming::Disconnected { .. } | Incoming::Granted { .. } => {}
+            Incoming::Disconnected { .. } => {}
+            Incoming::Granted { grants, .. } => {
+                let granted = grants.iter().filter(|grant| grant.granted.is_ok());
+                let filters: Vec<String> = granted.map(|grant| grant.filter.clone()).collect();
+                gateway.handle(now, Event::Granted { filters: &filters }, &mut self.open);
+                self.pacing.idle_work(now.mono_us);
+            }
+            Incoming::Released { packet_id } => {
+                gateway.handle(now, Event::Released { packet_id: *packet_id }, &mut self.open);
+            }
             Incoming::Confirmed { epoch, acks_through } => {
                 let event = Event::Confirmed { epoch: *epoch, acks_through: *acks_through };
                 gateway.handle(now, event, &mut self.open);
@@ -359,6 +376,7 @@ impl Loop {
             self.parts.gateway.acked(effects.commit, epoch, count as u64);
         }
         self.release(&effects.releases);
+        self.parts.link.open();
         effects.clear();
         self.spare = effects;
     }
