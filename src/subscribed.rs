@@ -50,8 +50,7 @@ enum News {
 #[derive(Debug)]
 struct Earlier {
     key: Vec<u8>,
-    /// Of the session that is spoken with.
-    filter: Option<String>,
+    filter: String,
     /// Commit with which it was wanted no more; `None`: the next one.
     since: Option<u64>,
 }
@@ -66,7 +65,8 @@ impl Subscribed {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let broker = &config.broker;
-        let session = format!("{}@{}:{}", broker.client_id, broker.host, broker.port).into_bytes();
+        // Not the port: a broker has several (1883, and 8883 with TLS), and one session for us.
+        let session = format!("{}@{}", broker.client_id, broker.host).into_bytes();
         let asked = config.subscriptions();
         let wanted = config.wishes().into_iter().map(|(function, wish)| {
             let filter = wish.filter.to_string();
@@ -86,8 +86,7 @@ impl Subscribed {
     pub fn restore(&mut self, key: &[u8], mut value: &[u8]) -> Option<()> {
         let (session, filter) = parse(key)?;
         let (state, since) = (*take(&mut value, 1)?.first()?, take_varint(&mut value));
-        let is_own = session == self.session;
-        self.known |= is_own;
+        self.known |= session == self.session;
         let (news, dirty) = match state {
             GRANTED => (News::Granted(0), false),
             OLD => (News::Old, false),
@@ -103,7 +102,7 @@ impl Subscribed {
             return Some(());
         }
         let since = if state == EARLIER { Some(since?) } else { None };
-        self.earlier.push(Earlier { key: key.to_owned(), filter: is_own.then_some(filter), since });
+        self.earlier.push(Earlier { key: key.to_owned(), filter, since });
         Some(())
     }
 
@@ -127,11 +126,11 @@ impl Subscribed {
         is_news || !self.gone.is_empty()
     }
 
-    /// What must not be in the session: of earlier configurations, and what another filter covers now.
+    /// What must not be in the session: of earlier configurations, under whatever name they knew broker and session, and what
+    /// another filter covers now.
     #[must_use]
     pub fn unsubscribed(&self) -> Vec<String> {
-        let earlier = self.earlier.iter().filter_map(|one| one.filter.as_ref());
-        let all = earlier.chain(self.wanted.iter().map(|one| &one.filter));
+        let all = self.earlier.iter().map(|one| &one.filter).chain(self.wanted.iter().map(|one| &one.filter));
         let mut filters: Vec<String> =
             all.filter(|filter| self.wanted.iter().all(|one| one.asked != **filter)).cloned().collect();
         filters.sort_unstable();

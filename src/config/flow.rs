@@ -9,7 +9,9 @@ use crate::strict::Faults;
 use crate::topic::TopicFilter;
 
 use super::subscriptions::{cover, covers, overlaps};
-use super::{Config, FILTER_BYTES_MAX, FunctionConfig, MessageTrigger, MqttConnection, Qos, SinkKind, Trigger};
+use super::{
+    Config, FILTER_BYTES_MAX, FILTERS_BYTES_MAX, FunctionConfig, MessageTrigger, MqttConnection, Qos, SinkKind, Trigger,
+};
 
 /// Adds the faults of `config`, which stands in `file`.
 pub(super) fn check(file: &str, config: &Config, faults: &Faults) {
@@ -215,9 +217,17 @@ fn overlapping(file: &str, config: &Config, faults: &Faults) {
             );
         }
     }
-    let bytes: usize = config.wishes().iter().map(|(_, wish)| wish.filter.as_str().len()).sum();
-    if FILTER_BYTES_MAX < bytes {
-        let text = format!("the filters of all mqtt triggers have {bytes} bytes; {FILTER_BYTES_MAX} are taken");
+    let mut total = 0;
+    for (_, wish) in config.wishes() {
+        let bytes = wish.filter.as_str().len();
+        total += bytes;
+        if FILTER_BYTES_MAX < bytes {
+            let text = format!("has {bytes} bytes; {FILTER_BYTES_MAX} are taken");
+            faults.refuse(file, &key_of(&wish.filter, config), &text);
+        }
+    }
+    if FILTERS_BYTES_MAX < total {
+        let text = format!("the filters of all mqtt triggers have {total} bytes; {FILTERS_BYTES_MAX} are taken");
         faults.refuse(file, "function", &text);
     }
 }

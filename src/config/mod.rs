@@ -17,7 +17,7 @@ pub use functions::{FUNCTIONS_MAX, TRIGGERS_MAX};
 pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
 pub use site::Site;
-pub use subscriptions::{FILTER_BYTES_MAX, Subscription, covers, merge};
+pub use subscriptions::{FILTER_BYTES_MAX, FILTERS_BYTES_MAX, Subscription, covers, merge};
 
 use crate::filter::Pattern;
 use crate::manifest::Manifest;

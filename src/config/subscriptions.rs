@@ -10,7 +10,9 @@ use crate::topic::TopicFilter;
 use super::{Config, Qos, RetainedPolicy, Trigger};
 
 /// Bytes of all filters of a gateway together: they are recorded on flash in one commit.
-pub const FILTER_BYTES_MAX: usize = 16 * 1024;
+pub const FILTERS_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one filter: it is part of a key of the store.
+pub const FILTER_BYTES_MAX: usize = 1024;
 
 /// A filter that some trigger wants, or that is subscribed.
 #[derive(Clone, Debug, PartialEq, Eq)]

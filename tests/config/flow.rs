@@ -131,7 +131,11 @@ fn filters_of_which_a_broker_may_deliver_a_message_twice_are_refused_with_the_fi
         let want: Vec<String> = want.map(|text| format!("gateway.toml: {text}")).into_iter().collect();
         assert_eq!(two(first, second, subscribe), want, "{first} {second} {subscribe}");
     }
-    let many = SMALL.replace("plant/+/temperature", &"x".repeat(20_000));
-    let want = "gateway.toml: function: the filters of all mqtt triggers have 20000 bytes; 16384 are taken";
+    let long = SMALL.replace("plant/+/temperature", &"x".repeat(1025));
+    let want = "gateway.toml: function.mean.trigger[0].mqtt: has 1025 bytes; 1024 are taken";
+    assert_eq!(examine(&site(&long)).1, [want]);
+    let many: Vec<String> = (10..40).map(|number| format!("mqtt = \"{number}{}\"\n", "x".repeat(600))).collect();
+    let many = SMALL.replace("mqtt = \"plant/+/temperature\"\n", &many.join("[[function.trigger]]\n"));
+    let want = "gateway.toml: function: the filters of all mqtt triggers have 18060 bytes; 16384 are taken";
     assert_eq!(examine(&site(&many)).1, [want]);
 }
