@@ -1,5 +1,7 @@
 //! A change of the triggers' filters while the broker keeps the session: every message counts once.
 
+use std::time::Duration;
+
 use super::support::broker::{Broker, Conf};
 use super::support::device::{Publish, publish};
 use super::support::gateway::Gateway;
@@ -75,10 +77,66 @@ fn totals_stay_right_when_filters_change_in_a_kept_session() {
                 now == received as f64
             });
             // Long enough for a second copy, and for a commit.
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(500));
         }
         assert_eq!(finish(&mut gateway, received).readings("meter.total"), counted, "MQTT {version}");
     }
+}
+
+/// Publishes five readings, which must come once; `received` in all.
+fn five_come_once(gateway: &mut Gateway, broker: &Broker, received: usize) {
+    publish(broker.port(), to("press/p1/v", 5));
+    gateway.wait_for("five readings", |numbers| numbers.get("messages_received_total") >= received as f64);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(gateway.numbers().unwrap().get("messages_received_total"), received as f64, "{}", gateway.log());
+}
+
+#[test]
+fn filters_of_processes_that_were_killed_at_any_moment_deliver_nothing_twice() {
+    for version in VERSIONS {
+        let broker = Broker::start(&Conf::wide());
+        let mut gateway = Gateway::new("");
+        METER.install(&gateway);
+        let filters =
+            ["press/#", "+/p1/v", "press/+/v", "+/+/v", "press/p1/+", "+/p1/#", "+/+/+", "press/+/#", "+/#", "#"];
+        for (round, filter) in filters.iter().cycle().take(20).enumerate() {
+            gateway.configure(&site(&broker, version, "", &[("meter", &[filter])]));
+            gateway.start();
+            // From before the first commit to after the SUBACK, on whatever machine.
+            std::thread::sleep(Duration::from_millis(10 * round as u64));
+            gateway.kill();
+        }
+        gateway.configure(&site(&broker, version, "", &[("meter", &["press/p1/v"])]));
+        start(&mut gateway);
+        five_come_once(&mut gateway, &broker, 5);
+        assert_eq!(finish(&mut gateway, 5).readings("meter.total"), 5, "MQTT {version}");
+    }
+}
+
+#[test]
+fn filters_that_come_back_with_an_old_save_of_the_broker_are_ended_again() {
+    let mut broker = Broker::start(&Conf::wide());
+    let mut gateway = Gateway::new(&site(&broker, "5", "", &[("meter", &["press/+/v"])]));
+    METER.install(&gateway);
+    start(&mut gateway);
+    five_come_once(&mut gateway, &broker, 5);
+    broker.stop();
+    let saved = broker.saved();
+    gateway.kill();
+    gateway.configure(&site(&broker, "5", "", &[("meter", &["press/#"])]));
+    broker.resume();
+    start(&mut gateway);
+    gateway.wait_for_log("`press/+/v` of an earlier configuration is subscribed no more");
+    five_come_once(&mut gateway, &broker, 10);
+
+    broker.stop();
+    gateway.wait_for("the end of the connection", |numbers| numbers.get("broker_up") == 0.0);
+    broker.restore(&saved);
+    broker.resume();
+    gateway.wait_for("a connection", |numbers| numbers.get("broker_up") == 1.0);
+    std::thread::sleep(Duration::from_millis(300));
+    five_come_once(&mut gateway, &broker, 15);
+    assert_eq!(finish(&mut gateway, 15).readings("meter.total"), 15);
 }
 
 #[test]
@@ -109,7 +167,7 @@ fn a_trigger_that_is_added_to_a_kept_session_takes_retained_messages_once() {
         publish(broker.port(), to("press/p1/v", 1).into_iter().map(|one| Publish { retain: true, ..one }).collect());
         start(&mut gateway);
         gateway.wait_for("the retained reading", |numbers| numbers.get("messages_received_total") == 1.0);
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         gateway.kill();
 
         // The old subscription covers the new trigger.
@@ -120,7 +178,7 @@ fn a_trigger_that_is_added_to_a_kept_session_takes_retained_messages_once() {
             gateway.wait_for("a retained reading", |numbers| {
                 numbers.get("messages_received_total") == f64::from(received)
             });
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(500));
             gateway.kill();
             // 3.1.1 sends it at every subscription; 5 knows that it was had.
             received += i32::from(version == "3.1.1");
