@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::support::broker::{Broker, Conf};
 use super::support::device::{Publish, publish};
+use super::support::fake::{Fake, Raw};
 use super::support::gateway::Gateway;
 use super::support::guests::METER;
 use super::support::ledger::Ledger;
@@ -186,5 +187,29 @@ fn a_trigger_that_is_added_to_a_kept_session_takes_retained_messages_once() {
         start(&mut gateway);
         let ledger = finish(&mut gateway, received as usize);
         assert_eq!((ledger.readings("meter.total"), ledger.readings("late.total")), (1, 1), "MQTT {version}");
+    }
+}
+
+#[test]
+fn a_message_like_the_one_before_with_its_identifier_counts_when_its_first_transmission_was_lost() {
+    for version in VERSIONS {
+        let payload = br#"{"temp":1,"seq":1}"#.to_vec();
+        let twin = Raw { packet_id: 1, topic: b"press/p1/v".to_vec(), payload };
+        let fake = Fake::start(std::slice::from_ref(&twin));
+        let head = super::head(&format!("mqtt://127.0.0.1:{}", fake.port));
+        let function = "[[function]]\npath = \"meter\"\n[[function.trigger]]\nmqtt = \"press/+/v\"\n";
+        let mut gateway = Gateway::new(&format!("{head}version = \"{version}\"\n{function}{FILES}"));
+        METER.install(&gateway);
+        gateway.start();
+        fake.wait_until_acknowledged();
+        for received in 2..6 {
+            gateway.wait_for("the broker's confirmation", |numbers| numbers.get("duplicate_marks") == 0.0);
+            fake.lose(&twin);
+            gateway
+                .wait_for("another message", |numbers| numbers.get("messages_received_total") == f64::from(received));
+            fake.wait_until_acknowledged();
+        }
+        assert_eq!(gateway.numbers().unwrap().get("messages_duplicate_total"), 0.0);
+        assert_eq!(finish(&mut gateway, 5).readings("meter.total"), 5, "MQTT {version}");
     }
 }
