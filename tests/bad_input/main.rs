@@ -11,6 +11,7 @@ mod payloads;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
+mod upstream;
 
 use std::time::Duration;
 
