@@ -138,7 +138,11 @@ fn named_tests(document: &str) -> Vec<(usize, String)> {
 fn is_a_test(text: &str, name: &str) -> bool {
     text.match_indices(&format!("fn {name}()")).any(|(at, _)| {
         let before = text[..at].trim_end().trim_end_matches("async").trim_end();
-        before.lines().last().map(str::trim).is_some_and(|attribute| attribute.starts_with("#[") && attribute.contains("test"))
+        before
+            .lines()
+            .last()
+            .map(str::trim)
+            .is_some_and(|attribute| attribute.starts_with("#[") && attribute.contains("test"))
     })
 }
 

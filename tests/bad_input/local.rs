@@ -31,7 +31,10 @@ fn whoever_hogs_the_metrics_page_keeps_no_message_from_its_way() {
             _ => hog.write_all(b"GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\n"),
         };
     }
-    publish(broker.port(), (1..=20).map(|seq| reading("site/d/temp", format!(r#"{{"temp":1,"seq":{seq}}}"#))).collect());
+    publish(
+        broker.port(),
+        (1..=20).map(|seq| reading("site/d/temp", format!(r#"{{"temp":1,"seq":{seq}}}"#))).collect(),
+    );
     // The page answers again when their time is up, and tells that all went its way meanwhile.
     let (ledger, numbers) = settled(&mut gateway, 20);
     assert_eq!(ledger.readings("meter.total"), 20);
@@ -43,9 +46,17 @@ fn the_metrics_page_serves_nothing_else() {
     let mut gateway = unconnected("mqtt://127.0.0.1:1", SITE);
     METER.install(&gateway);
     gateway.start_and_wait();
-    for request in ["GET / HTTP/1.1", "GET /../../etc/passwd HTTP/1.1", "POST /metrics HTTP/1.1", "DELETE /metrics HTTP/1.1", "GET http://x/ HTTP/1.1"] {
+    for request in [
+        "GET / HTTP/1.1",
+        "GET /../../etc/passwd HTTP/1.1",
+        "POST /metrics HTTP/1.1",
+        "DELETE /metrics HTTP/1.1",
+        "GET http://x/ HTTP/1.1",
+    ] {
         let mut stream = TcpStream::connect(gateway.address()).unwrap();
-        stream.write_all(format!("{request}\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("{request}\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").as_bytes())
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("only GET /metrics"), "{request}: {answer}");
@@ -57,7 +68,9 @@ fn the_metrics_page_serves_nothing_else() {
 fn a_new_data_folder_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
     let mut gateway = unconnected("mqtt://127.0.0.1:1", SITE);
     METER.install(&gateway);
-    let mode = |gateway: &super::support::gateway::Gateway| fs::metadata(gateway.path("weir-data")).unwrap().permissions().mode() & 0o777;
+    let mode = |gateway: &super::support::gateway::Gateway| {
+        fs::metadata(gateway.path("weir-data")).unwrap().permissions().mode() & 0o777
+    };
     gateway.start_and_wait();
     assert_eq!(mode(&gateway), 0o700);
     assert!(gateway.stop().success());

@@ -28,7 +28,12 @@ fn unasked() -> Vec<u8> {
         out.extend(body);
     }
     let large = [&[0, 5][..], b"cmd/x", &[0, 10, 0], &[b'x'; 100_000]].concat();
-    out.extend([0x32, large.len() as u8 & 0x7f | 0x80, (large.len() >> 7) as u8 & 0x7f | 0x80, (large.len() >> 14) as u8]);
+    out.extend([
+        0x32,
+        large.len() as u8 & 0x7f | 0x80,
+        (large.len() >> 7) as u8 & 0x7f | 0x80,
+        (large.len() >> 14) as u8,
+    ]);
     out.extend(large);
     out.extend([0x62, 2, 0, 77, 0x70, 2, 0, 78, 0x90, 4, 0, 79, 0, 1, 0x40, 2, 0xff, 0xfe, 0xd0, 0]);
     out
