@@ -241,7 +241,9 @@ impl Worker {
         match job {
             Job::Commit(effects) => {
                 let (result, late_snapshot) = self.keeper.commit(&effects);
-                late_snapshot.map(tell);
+                if let Some(late) = late_snapshot {
+                    tell(late);
+                }
                 let wants_snapshot = snapshot_due || self.keeper.store.needs_snapshot();
                 let answer = CommitAnswer { effects, result, wants_snapshot };
                 return self.answers.blocking_send(answer).map_err(drop);
