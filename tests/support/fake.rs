@@ -123,7 +123,7 @@ fn subscribed(id: [u8; 2], is_v5: bool, state: &Mutex<State>) -> Vec<u8> {
 }
 
 /// The next packet: its first byte and its body.
-fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
     let kind = byte[0];
