@@ -14,7 +14,7 @@ use crate::config::{FullPolicy, LaneConfig};
 use crate::dead_letter::Loss;
 use crate::effect::{LaneBatch, Release};
 use crate::entry::{Entries, Space, put_varint, take_varint};
-use crate::frame::{self, place};
+use crate::frame::{self, PAGE, align_up, place};
 use crate::record::{Record, RecordKind};
 use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::{Now, WallMillis};
@@ -266,11 +266,14 @@ impl Outbox {
         }
     }
 
-    /// Writes every head, for a snapshot.
-    pub fn export(&self, entries: &mut Entries) {
+    /// Writes every head, for a snapshot. Behind one the store goes on on a new page: so do the lanes here.
+    pub fn export(&mut self, entries: &mut Entries) {
         let mut scratch = Vec::new();
-        for lane in &self.lanes {
+        for lane in &mut self.lanes {
             lane.save(entries, &mut scratch);
+            if let Some(last) = lane.extents.back_mut() {
+                last.bytes = align_up(last.bytes, PAGE);
+            }
         }
     }
 
@@ -341,19 +344,24 @@ impl Lane {
         &self.totals
     }
 
-    /// Bytes on flash.
+    /// Bytes on flash: a closed segment as a whole, the newest in whole pages.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.extents.iter().map(|extent| u64::from(extent.bytes)).sum()
+        self.extents.iter().map(|extent| u64::from(align_up(extent.bytes, PAGE))).sum()
     }
 
     /// Bytes of flash that a frame with `records` bytes takes at most, behind what is there.
     fn frame_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
         let body = u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX);
-        let behind = |last: &Extent| (last.bytes, u64::from(place(last.bytes, body).end));
-        match self.extents.back().map(behind) {
-            Some((tail, end)) if end <= segment_bytes => end - u64::from(tail),
-            _ => u64::from(place(0, body).end),
+        let pages = |bytes: u32| u64::from(align_up(bytes, PAGE));
+        let first = pages(place(0, body).end);
+        match self.extents.back() {
+            Some(last) if u64::from(place(last.bytes, body).end) <= segment_bytes => {
+                pages(place(last.bytes, body).end) - pages(last.bytes)
+            }
+            // What is left of a segment is taken as well when the next one begins.
+            Some(last) => segment_bytes.saturating_sub(pages(last.bytes)) + first,
+            None => first,
         }
     }
 
@@ -565,6 +573,9 @@ impl Lane {
                 let segment = self.next_segment;
                 self.next_segment += 1;
                 self.dirty = true;
+                if let Some(closed) = self.extents.back_mut() {
+                    closed.bytes = closed.bytes.max(u32::try_from(segment_bytes).unwrap_or(u32::MAX));
+                }
                 let bytes = place(0, body).end;
                 self.extents.push_back(Extent { segment, first_seq, first_message, bytes, at_ms: now.wall_ms });
                 segment

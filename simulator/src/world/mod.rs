@@ -186,7 +186,7 @@ impl World {
             if HAPPENINGS_MAX < self.happenings || self.end_us + REST_US_MAX < now_us {
                 return Err(Broken::new(format!("does not come to rest: {}", self.unrest())));
             }
-            if self.end_us <= now_us && !self.is_over {
+            if self.end_us <= now_us && !self.is_over && self.machine.asleep_until_us <= now_us {
                 self.make_whole();
             }
             let outcome = self.happen(happening);
@@ -212,6 +212,10 @@ impl World {
         }
         self.queue.after(0, Happening::DiskRoom);
         self.queue.after(0, Happening::UpstreamOver);
+        if self.machine.site.has_beat {
+            self.machine.site.config = self.machine.site.quiet.clone();
+            self.end_process(None);
+        }
     }
 
     fn is_at_rest(&mut self) -> bool {
