@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use crate::budget::costs;
 use crate::entry::{Entries, Space, put_varint, take, take_varint, unzigzag, zigzag};
 
 /// The marks of one commit.
@@ -47,7 +48,7 @@ pub struct Marks {
 const MARKS_PER_RECEIVE_MAX: usize = 4;
 /// 3.1.1 knows no Receive Maximum. A broker that is too slow to read our acknowledgements, or loses them with the connection, sends
 /// as many messages again as its own limit allows (mosquitto: 20), however few we take at once. 8 KiB.
-pub const MARKS_MIN: usize = 1024;
+pub const MARKS_MIN: usize = costs::MARKS_MIN as usize;
 const SPARE_MAX: usize = 4;
 
 impl Marks {

@@ -186,7 +186,7 @@ impl Outbox {
     pub fn offer(&mut self, lane: usize, record: &Record<'_>, books: &mut Books, releases: &mut Vec<Release>) -> Offer {
         let Some(chosen) = self.lanes.get_mut(lane) else { return Offer::NoLane };
         let staged = chosen.staged.records.len() + record.encoded_len();
-        let after = chosen.frame_bytes(staged, self.segment_bytes) + LOSS_RESERVE;
+        let after = chosen.frame_bytes(staged + LOSS_RESERVE as usize, self.segment_bytes);
         if chosen.config.bytes_max.0 < after || frame::BODY_MAX as usize <= staged {
             return Offer::NeverFits;
         }

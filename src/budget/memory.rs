@@ -48,7 +48,7 @@ fn store(config: &Config, keyed: u64, lines: &mut Vec<Line>) {
 }
 
 fn queues(config: &Config, lines: &mut Vec<Line>) {
-    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT;
+    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT + costs::MARKS_MIN * 8;
     lines.push(Line::new(STORE, "broker.in-flight", "slots, acks and marks of unacknowledged messages", slots));
     lines.push(Line::new(STORE, "broker.inbox-max", "messages received, not yet committed", config.inbox_max.0));
     link("broker", &config.broker, lines);
@@ -127,7 +127,7 @@ pub(super) fn guests(config: &Config) -> Bytes {
 
 /// Keyed state as entries: cells, function state, marks, books and lane heads.
 pub(super) fn keyed(config: &Config) -> u64 {
-    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY;
+    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY + costs::MARKS_MIN * 8;
     let fixed = (config.lanes.len() + config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
     let functions = config.functions.iter().map(|function| {
         let meters = &function.manifest.meters;

@@ -161,6 +161,8 @@ impl World {
             self.queue.at(planned.at_us, Happening::Fault(planned.fault));
         }
         self.queue.after(0, Happening::Boot { boot: 0 });
+        // Something happens at the end, whatever else does.
+        self.queue.at(self.end_us, Happening::DiskRoom);
         self.plan_publish();
         self.rest(watcher)?;
         self.check_end()?;
@@ -193,7 +195,10 @@ impl World {
             self.wire.flush(&mut self.queue);
             match outcome {
                 Ok(()) => {}
-                Err(End::Died) => self.die(),
+                Err(End::Died(reason)) => {
+                    watcher(now_us, &format!("the process ends itself: {reason}"));
+                    self.die();
+                }
                 Err(End::Broken(broken)) => return Err(broken),
             }
             if self.is_at_rest() {
@@ -412,7 +417,8 @@ impl World {
         if noticed != Noticed::Gateway {
             self.broker.disconnected();
         }
-        let delay_us = [1_000, 50_000, 3_000_000][self.rng.below(3) as usize];
+        let away_us = self.broker.down_until_us.saturating_sub(self.queue.now_us());
+        let delay_us = [1_000, 50_000, 3_000_000][self.rng.below(3) as usize].max(away_us / 20);
         let boot = self.machine.boot;
         let Some(process) = &mut self.machine.process else { return };
         let Some(conn) = process.link.conn() else { return };
@@ -438,6 +444,9 @@ impl World {
             self.broker.disconnected();
         } else if self.machine.clocks.power_cut(self.queue.now_us()) {
             self.was_moved = true;
+            if self.is_over {
+                self.machine.clocks.set(self.queue.now_us());
+            }
         }
         self.sinks.break_connection();
         let delay_us = 1000 + self.rng.below(5_000_000);

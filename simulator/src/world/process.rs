@@ -245,7 +245,7 @@ impl Machine {
                 self.release(&releases)?;
             }
             Answer::Full => {}
-            Answer::Failed(_) => return Err(End::Died),
+            Answer::Failed(reason) => return Err(End::Died(reason)),
         }
         self.drain_all(around);
         self.plan_idle(around);
