@@ -70,6 +70,8 @@ pub struct Parts {
     pub receive_max: u16,
     /// What the plan grants, bytes.
     pub rss_planned: u64,
+    /// What the start found on flash, for the metrics page.
+    pub found: Vec<(&'static str, u64)>,
 }
 
 /// The loop.
@@ -185,8 +187,9 @@ impl Loop {
             Incoming::Unfit { epoch, unfit } => {
                 let poison = Poison {
                     topic: &unfit.topic,
-                    payload: &[],
+                    payload: &unfit.payload,
                     size: unfit.size as u64,
+                    payload_len: unfit.payload_len as u64,
                     reason: unfit.why.text(),
                     qos: unfit.qos,
                     packet_id: unfit.packet_id,
@@ -293,7 +296,13 @@ impl Loop {
         let stats = self.parts.store.stats();
         let shell = ShellNumbers {
             broker: (link.connected, link.epoch),
-            sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
+            sinks: self
+                .parts
+                .sinks
+                .iter()
+                .map(|(name, sink)| (name.clone(), sink.link().connected, sink.status()))
+                .collect(),
+            found: self.parts.found.clone(),
             flash: metrics::flash(&stats),
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
