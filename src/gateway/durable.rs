@@ -223,6 +223,7 @@ impl Gateway {
         }
         self.marks.seal(self.commit, entries, &mut self.bytes);
         self.subscribed.seal(self.commit, entries, &mut self.bytes);
+        self.outbox.make_way(now, &mut self.books, &mut effects.releases);
         self.outbox.seal(now, &mut effects.lanes, entries, &mut self.bytes);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, now, entries, &mut self.bytes);
