@@ -7,7 +7,7 @@
 
 use super::Gateway;
 use super::apply::Failure;
-use super::message::{Job, Scratch, Turn};
+use super::message::{Job, Scratch, Turn, Wake};
 use crate::books::{DropReason, Fate};
 use crate::dead_letter::DeadLetter;
 use crate::effect::Effects;
@@ -244,10 +244,11 @@ impl Gateway {
             qos: letter.qos,
             retained: letter.retained,
             resubscribed: false,
+            dup: false,
             arrived: Some((letter.event_ms, letter.quality)),
         };
         for listener in listeners {
-            let woken = self.wake(turn, *listener, &job, scratch);
+            let woken = self.wake(turn, *listener, &job, scratch) == Wake::Taken;
             // A letter of a function is one call that did not come about: of several triggers for the topic one is taken.
             if woken && !letter.function.is_empty() {
                 break;

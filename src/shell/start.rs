@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::clock::Clock;
 use super::control;
 use super::metrics;
-use super::mqtt::{self, Source, Subscription};
+use super::mqtt::{self, Source};
 use super::notify::Notify;
 use super::orders::Orders;
 use super::pulse::Pulse;
@@ -20,7 +20,7 @@ use super::sink::{self, Encode, FileSink, LaneEnds, MqttSink, Sink, SinkEvent, S
 use super::store::{OpenError, StoreHandle};
 use super::watch;
 use crate::budget::{Plan, costs};
-use crate::config::{Config, SinkConfig, SinkFormat, SinkKind, Trigger};
+use crate::config::{Config, SinkConfig, SinkFormat, SinkKind};
 use crate::effect::Effects;
 use crate::envelope::{self, Origin};
 use crate::function::Function;
@@ -98,7 +98,9 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let sinks = sinks(config, gateway.outbox(), &store, &ends, &events);
     let link = mqtt::spawn(Source {
         connection: config.broker.clone(),
-        subscriptions: subscriptions(config),
+        subscriptions: config.subscriptions(),
+        unsubscribed: gateway.subscribed().unsubscribed(),
+        fresh: gateway.subscribed().fresh(),
         inbox_max: config.inbox_max,
         seed: seed(),
     });
@@ -148,18 +150,6 @@ fn listen_for_orders(dir: &Path) -> Option<UnixListener> {
     let listener = control::bind(dir);
     let missed = |error: &std::io::Error| log::warn!("no control socket in {}: {error}", dir.display());
     listener.inspect_err(missed).ok()
-}
-
-/// What the triggers want from the broker.
-fn subscriptions(config: &Config) -> Vec<Subscription> {
-    let triggers = config.functions.iter().flat_map(|function| &function.triggers);
-    let messages = triggers.filter_map(|trigger| match trigger {
-        Trigger::Mqtt(message) => Some(message),
-        Trigger::Chain(_) | Trigger::Interval(_) => None,
-    });
-    messages
-        .map(|message| Subscription { filter: message.topics.clone(), qos: message.qos, retained: message.retained })
-        .collect()
 }
 
 fn sinks(

@@ -100,7 +100,8 @@ pub(super) fn no_store(command: &str, error: &InspectError) -> ExitCode {
 pub(super) fn escaped(text: &str) -> String {
     let mut line = Escaped(text).to_string();
     if LINE_BYTES_MAX < line.len() {
-        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+        let end = (0..=LINE_BYTES_MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        line.truncate(end);
         line.push('…');
     }
     line

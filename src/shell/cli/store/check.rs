@@ -65,7 +65,10 @@ pub(in super::super) fn notes(found: &Inspection) -> Vec<String> {
     if !found.survey.quarantine.is_empty() {
         let bytes: u64 = found.survey.quarantine.iter().map(|(_, bytes)| bytes).sum();
         let files = found.survey.quarantine.len();
-        notes.push(format!("{files} files ({}) were set aside in quarantine/ by earlier starts; delete them when nobody needs them", Bytes(bytes)));
+        notes.push(format!(
+            "{files} files ({}) were set aside in quarantine/ by earlier starts; delete them when nobody needs them",
+            Bytes(bytes)
+        ));
     }
     match found.identity {
         (true, true) => {}
