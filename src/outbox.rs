@@ -259,7 +259,8 @@ impl Outbox {
     pub fn make_way(&mut self, now: Now, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if 0 < lane.staged.count && lane.extents.back().is_some_and(|last| lane.has_grown_old(last, now)) {
-                let after = lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
+                let after =
+                    lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
                 lane.make_room(index, after, books, releases);
             }
         }

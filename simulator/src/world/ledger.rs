@@ -428,11 +428,7 @@ fn is_same(found: &BTreeMap<Vec<u8>, Vec<u8>>, wanted: &BTreeMap<Vec<u8>, Vec<u8
 
 /// A snapshot has the heads of lanes that nothing ever went into and the start of functions that were never called, and has
 /// no marks any more whose deletion is due.
-fn is_same_value(
-    key: &[u8],
-    found: &BTreeMap<Vec<u8>, Vec<u8>>,
-    wanted: &BTreeMap<Vec<u8>, Vec<u8>>,
-) -> bool {
+fn is_same_value(key: &[u8], found: &BTreeMap<Vec<u8>, Vec<u8>>, wanted: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
     let (found, wanted) = (found.get(key), wanted.get(key));
     let space = key.first().copied().unwrap_or_default();
     match (found, wanted) {

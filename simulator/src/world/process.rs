@@ -269,7 +269,9 @@ impl Machine {
     fn check_syncs(&self) -> Result<(), Broken> {
         match self.disk.syncs_after_failure() {
             0 => Ok(()),
-            syncs => Err(Broken::new(format!("{syncs} syncs by a process of what one had failed for, by the same process"))),
+            syncs => {
+                Err(Broken::new(format!("{syncs} syncs by a process of what one had failed for, by the same process")))
+            }
         }
     }
 

@@ -119,7 +119,8 @@ impl Site {
         }
         if has_beat {
             let every_ms = (end_us / 1000 / (10 + rng.below(60))).max(10);
-            toml += &format!("[[function]]\npath = \"beat\"\n[[function.trigger]]\ninterval = \"{every_ms} ms\" # beat\n");
+            toml +=
+                &format!("[[function]]\npath = \"beat\"\n[[function.trigger]]\ninterval = \"{every_ms} ms\" # beat\n");
         }
         if !deeds.is_empty() {
             toml += &format!(
