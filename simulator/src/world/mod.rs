@@ -274,10 +274,8 @@ impl World {
                     process.link.plan_confirm(around.queue);
                 }
             }
-            Happening::Silence { conn } if linked(conn, machine) => {
-                if !wire.carries(conn) {
-                    self.link_lost(Noticed::Gateway);
-                }
+            Happening::Silence { conn } if linked(conn, machine) && !wire_carries(around.wire, conn) => {
+                self.link_lost(Noticed::Gateway);
             }
             Happening::Down { conn, packet } if wire_carries(around.wire, conn) && linked(conn, machine) => {
                 machine.arrive(packet, &mut around)?;

@@ -181,12 +181,12 @@ impl Site {
     #[must_use]
     pub fn retained(&self, function: &str) -> RetainedPolicy {
         let function = self.config.functions.iter().find(|one| one.manifest.name == function);
-        let policies =
+        let mut policies =
             function.into_iter().flat_map(|function| &function.triggers).filter_map(|trigger| match trigger {
                 Trigger::Mqtt(message) => Some(message.retained),
                 _ => None,
             });
-        policies.last().unwrap_or_default()
+        policies.next_back().unwrap_or_default()
     }
 
     /// The configuration, for a failure's report.
