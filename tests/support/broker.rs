@@ -23,6 +23,8 @@ pub struct Conf {
     pub login: Option<(&'static str, &'static str)>,
     /// Certificate and key of the listener, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// A second listener without TLS, for devices.
+    pub also_plain: bool,
 }
 
 impl Conf {
@@ -36,6 +38,7 @@ impl Conf {
 pub struct Broker {
     folder: tempfile::TempDir,
     port: u16,
+    plain_port: u16,
     child: Option<Child>,
 }
 
@@ -63,8 +66,9 @@ impl Broker {
     pub fn stopped(conf: &Conf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
-        fs::write(folder.path().join("mosquitto.conf"), conf.text(folder.path(), port)).unwrap();
-        Self { folder, port, child: None }
+        let plain_port = if conf.also_plain { free_port() } else { port };
+        fs::write(folder.path().join("mosquitto.conf"), conf.text(folder.path(), port, plain_port)).unwrap();
+        Self { folder, port, plain_port, child: None }
     }
 
     /// Starts it (again) and waits until it answers.
@@ -96,6 +100,11 @@ impl Broker {
         self.port
     }
 
+    /// The port of its listener without TLS.
+    pub fn plain_port(&self) -> u16 {
+        self.plain_port
+    }
+
     /// Where a gateway without TLS finds it.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
@@ -117,10 +126,13 @@ impl Drop for Broker {
 }
 
 impl Conf {
-    fn text(&self, folder: &Path, port: u16) -> String {
+    fn text(&self, folder: &Path, port: u16, plain_port: u16) -> String {
         let mut text = format!("listener {port} 127.0.0.1\n");
         if let Some((cert, key)) = &self.tls {
             write!(text, "certfile {}\nkeyfile {}\n", cert.display(), key.display()).unwrap();
+        }
+        if self.also_plain {
+            writeln!(text, "listener {plain_port} 127.0.0.1").unwrap();
         }
         text += "user root\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_type warning\n";
         if let Some(in_flight) = self.in_flight {
