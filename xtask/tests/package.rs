@@ -145,7 +145,7 @@ fn deploy_installs_starts_and_waits_through_a_real_sshd() {
 fn deploy_prints_what_it_would_do() {
     let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let out = text(xtask.args(["deploy", "--board", "pi-zero", "--print", "pi@cabinet"]));
-    for want in ["ssh pi@cabinet < $(cargo xtask dist --board pi-zero)", "dpkg -i", "armv6l"] {
+    for want in ["ssh pi@cabinet < $(cargo xtask dist --board pi-zero)", "dpkg --force-confdef", "armv6l"] {
         assert!(out.contains(want), "{want}\n{out}");
     }
 }

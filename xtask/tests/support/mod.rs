@@ -128,7 +128,7 @@ impl Machine {
         put(
             "dpkg",
             &format!(
-                "'{}' --root=\"$root\" --force-script-chrootless --force-bad-path --force-confold \"$@\" || exit\nsed -i '{}' \"$root/etc/weir/gateway.toml\"\n",
+                "'{}' --root=\"$root\" --force-script-chrootless --force-bad-path \"$@\" || exit\nsed -i '{}' \"$root/etc/weir/gateway.toml\"\n",
                 dpkg.display(),
                 self.moves()
             ),
