@@ -32,7 +32,8 @@ pub fn fleet(rate: u32) -> String {
     let interval = 40_000 / rate.max(1);
     format!(
         "name = \"emulated\"\nseed = 1\n[[fleet]]\nname = \"meter\"\nmodel = \"energy\"\ndevices = 40\n\
-         topic = \"factory/energy/{{device}}/pulses\"\ninterval = \"{interval} ms\"\nqos = 1\n"
+         topic = \"factory/energy/{{device}}/pulses\"\ninterval = \"{interval} ms\"\nqos = 1\n\
+         meter = \"energy-meter.energy\"\npulses = 8\nroll-over = 4096\npulses-per-kwh = 4\nstep-max = 512\n"
     )
 }
 
