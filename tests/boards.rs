@@ -131,7 +131,7 @@ fn the_example_site_fits_every_board_without_a_warning() {
         assert_eq!(plan.loaded.config.functions.len(), 7);
         // A board that is full with the examples alone would be of no use.
         let room = plan.room().unwrap();
-        assert!(room.average.fit >= 1 && room.smallest.1.fit >= 3, "{name}: {room:?}");
+        assert!(room.smallest.1.fit >= 4, "{name}: {room:?}");
         let days = plan.budget.writes.life_days(plan.budget.writes.steady).unwrap();
         assert!(days >= u64::from(board.flash_years) * 365, "{name}: {days} days");
     }
@@ -166,7 +166,7 @@ fn a_boards_defaults_are_taken_and_the_file_goes_before_them() {
     assert_eq!((plan.loaded.config.broker.in_flight, plan.loaded.config.store.sled), (512, false));
     let written = "in-flight = 64\n[commit]\ninterval = \"1 s\"\n[store]\nsled = true\nsled-cache = \"1 MiB\"\n";
     let url = "url = \"mqtt://localhost:1883\"\n";
-    let (plan, faults) = Example::new().with(url, &format!("{url}{written}")).plan("pi-zero");
+    let (plan, faults) = Example::new().with(url, &format!("{url}{written}")).plan("pi-zero-2w");
     assert!(faults.is_empty(), "{faults:?}");
     for (key, value) in [("commit.interval", "1 s"), ("broker.in-flight", "64"), ("store.sled", "true")] {
         assert_eq!(source(&plan, key), (value.to_owned(), Source::File), "{key}");

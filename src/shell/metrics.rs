@@ -303,6 +303,8 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     }
     text.single("process_resident_bytes", "gauge", "Resident memory", shell.rss);
     text.single("process_planned_bytes", "gauge", "Memory that the plan of `weir check` grants", shell.rss_planned);
+    let headroom = i128::from(shell.rss_planned) - i128::from(shell.rss);
+    text.single("process_headroom_bytes", "gauge", "Planned less resident memory: below 0 the plan is wrong", headroom);
     text.single("uptime_seconds", "gauge", "Time since the start", shell.uptime_us / 1_000_000);
 }
 

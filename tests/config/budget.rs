@@ -28,7 +28,7 @@ fn what_does_not_fit_the_board_is_refused_with_wish_and_room() {
     assert!(faults[0].ends_with(" left after outbox and queues"), "{faults:?}");
 
     let (_, faults) = examine(&texts("", "10 MiB", "1 GiB"));
-    let want = "gateway.toml: store.sled-cache: wants 11 MiB; board small has 5.8 MiB left after the process";
+    let want = "gateway.toml: store.sled-cache: wants 11 MiB; board small has 2.8 MiB left after the process";
     assert!(faults.iter().any(|fault| fault == want), "{faults:?}");
 
     let (_, faults) = examine(&texts("", "64 MiB", "64 MiB"));

@@ -13,6 +13,7 @@ mod dist;
 mod functions;
 mod fuzz;
 mod need;
+mod qemu;
 mod tests;
 mod wasm;
 mod wasm_target;
@@ -26,6 +27,7 @@ cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go 
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
 cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
 cargo xtask deploy --board NAME USER@HOST   the package over ssh: installed, started, ready
+cargo xtask qemu [ARGS..]      the main job on an emulated arm64 board, also with its power cut
 cargo xtask size               what the binaries that dist built weigh, and what each feature costs
 cargo xtask fuzz [TARGET] [--for 30m]
                                fuzzes what reads the bytes of others; without TARGET each in turn
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(root, &rest),
         "dist" => dist::run(root, &rest),
         "deploy" => deploy::run(root, &rest),
+        "qemu" => qemu::run(root, &rest),
         "size" => dist::size::run(root, &rest),
         "fuzz" => fuzz::run(root, &rest),
         _ => Err(USAGE.to_owned()),

@@ -44,18 +44,21 @@ pub fn text(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The gateway that goes into the package.
-fn binary() -> PathBuf {
+/// The gateway that goes into the package, stripped into `folder`: one with its debug information is ten times as large.
+fn binary(folder: &Path) -> PathBuf {
     let built = || Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("weir");
     let binary = std::env::var_os("WEIR_BINARY").map_or_else(built, PathBuf::from);
     assert!(binary.is_file(), "{}: run `cargo build` first, as `cargo xtask test` does", binary.display());
-    binary
+    let stripped = folder.join("weir");
+    fs::create_dir_all(folder).unwrap();
+    text(Command::new("strip").arg("-o").arg(&stripped).arg(&binary));
+    stripped
 }
 
 /// Packs for `board` into `out`; the package.
 pub fn packed(out: &Path, board: &str) -> PathBuf {
     let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    xtask.args(["dist", "--board", board, "--binary"]).arg(binary()).arg("--out").arg(out);
+    xtask.args(["dist", "--board", board, "--binary"]).arg(binary(out)).arg("--out").arg(out);
     let printed = text(&mut xtask);
     let deb = PathBuf::from(printed.trim());
     assert!(deb.is_file(), "{printed}");
@@ -126,7 +129,7 @@ impl Machine {
         put(
             "dpkg",
             &format!(
-                "'{}' --root=\"$root\" --force-script-chrootless --force-bad-path --force-confold \"$@\" || exit\nsed -i '{}' \"$root/etc/weir/gateway.toml\"\n",
+                "'{}' --root=\"$root\" --force-script-chrootless --force-bad-path \"$@\" || exit\nsed -i '{}' \"$root/etc/weir/gateway.toml\"\n",
                 dpkg.display(),
                 self.moves()
             ),
