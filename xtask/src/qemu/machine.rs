@@ -1,5 +1,7 @@
 //! One boot of the emulated board: QEMU as a child process, its console in a file. It ends with its value.
 
+#![expect(clippy::disallowed_methods, reason = "waits on processes of this machine in real time")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -4,6 +4,8 @@
 //! - `--power-cuts N` kills the machine in the middle of the load, N times, and boots it again on the same disk.
 //! - Memory is what the guest's kernel says of the gateway (`smaps_rollup`), once a second.
 
+#![expect(clippy::disallowed_methods, reason = "waits on processes of this machine in real time")]
+
 mod initramfs;
 mod kernel;
 mod machine;
