@@ -21,6 +21,9 @@ use super::site::{SKEW_MAX_MS, Site};
 use crate::fleet::Message;
 use crate::truth::Tally;
 
+/// 2000-01-01: no earlier event time is believed.
+const YEAR_2000_MS: i64 = 946_684_800_000;
+
 /// A message on its way to the gateway: one publish, or one retained message sent upon a subscription.
 #[derive(Clone, Debug)]
 struct Instance {
@@ -403,9 +406,11 @@ pub fn window_of(message: &Message, now: Now, site: &Site) -> i64 {
         let digits = text.split_once("\"ts\":")?.1.split(',').next()?;
         digits.parse::<i64>().ok()
     };
+    // A gateway whose own clock is not set lives before 2000 as well.
+    let earliest = if YEAR_2000_MS <= now.wall_ms { YEAR_2000_MS } else { 0 };
     let time_ms = stamp()
         .filter(|_| site.has_time)
-        .filter(|ms| (0..now.wall_ms.saturating_add(SKEW_MAX_MS)).contains(ms))
+        .filter(|ms| (earliest..now.wall_ms.saturating_add(SKEW_MAX_MS)).contains(ms))
         .unwrap_or(now.wall_ms);
     time_ms - time_ms.rem_euclid(site.window_ms)
 }
