@@ -42,7 +42,7 @@ use crate::scenario::Scenario;
 
 pub use checks::Broken;
 pub use queue::Trace;
-pub use schedule::{Fault, Noticed, Planned};
+pub use schedule::{Case, Fault, Noticed, Planned};
 pub use story::{Failure, Story};
 
 use broker::{Broker, Style};

@@ -171,6 +171,27 @@ impl FromStr for Planned {
     }
 }
 
+/// A world that is written down: a seed, and the faults in place of those that it draws.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The seed: configuration, devices, delays.
+    pub seed: u64,
+    /// What goes wrong.
+    pub schedule: Vec<Planned>,
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    /// `seed N`, then a fault a line. Lines that begin with `#` say why.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let seed = lines.next().and_then(|line| line.strip_prefix("seed ")?.parse().ok());
+        let seed = seed.ok_or("the first line that is no remark must be `seed N`")?;
+        Ok(Self { seed, schedule: lines.map(str::parse).collect::<Result<_, _>>()? })
+    }
+}
+
 fn parse(line: &str) -> Option<Planned> {
     let (time, fault) = line.trim().split_once(' ')?;
     let (seconds, micros) = time.split_once('.')?;
@@ -298,6 +319,9 @@ mod tests {
         for planned in all {
             assert_eq!(planned.to_string().parse(), Ok(planned));
         }
+        let case: Case = "# why\nseed 7\n\n0.500000 kill\n".parse().unwrap();
+        assert_eq!(case, Case { seed: 7, schedule: vec![Planned { at_us: 500_000, fault: Fault::Kill }] });
+        assert!("0.500000 kill".parse::<Case>().is_err() && "seed 7\nkill".parse::<Case>().is_err());
         for wrong in ["", "kill", "1 kill", "1.0 kill", "1.000000 stumble", "1.000000 flip", "1.000000 flip x"] {
             assert!(wrong.parse::<Planned>().is_err(), "{wrong}");
         }

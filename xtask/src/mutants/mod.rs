@@ -16,8 +16,20 @@ use crate::sim;
 use list::{MUTATIONS, Mutation};
 
 /// Folders and files that the world is built from.
-const SOURCES: [&str; 9] =
-    ["Cargo.toml", "Cargo.lock", "src", "boards", "simulator", "functions/abi", "demo", "fuzz/targets", "xtask"];
+const SOURCES: [&str; 11] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "src",
+    "boards",
+    "simulator",
+    "functions/abi",
+    // Members and targets of the workspace that cargo wants to see, although it builds none of them.
+    "benches",
+    "demo",
+    "fuzz/targets",
+    "tests",
+    "xtask",
+];
 /// Folders of these that are not copied.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 /// Seeds that a mutant may live through before it counts as not caught.
