@@ -94,6 +94,15 @@ impl Marks {
         self.count += 1;
     }
 
+    /// The broker has said PUBREL: it has our PUBREC, and a QoS 2 message of this identifier is another one from now on. On
+    /// flash the mark stays until its batch leaves.
+    pub fn released(&mut self, packet_id: u16) {
+        for (id, _) in self.batches.iter_mut().flat_map(|batch| &mut batch.marks).filter(|(id, _)| *id == packet_id) {
+            // A released mark keeps its place: 0 is no identifier (MQTT 5.0 §2.2.1).
+            *id = 0;
+        }
+    }
+
     /// Closes the open batch as commit number `commit` and writes its entry, and the deletions of obsolete ones.
     pub fn seal(&mut self, commit: u64, entries: &mut Entries, scratch: &mut Vec<u8>) {
         for obsolete in self.obsolete.drain(..) {

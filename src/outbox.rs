@@ -259,7 +259,8 @@ impl Outbox {
     pub fn make_way(&mut self, now: Now, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if 0 < lane.staged.count && lane.extents.back().is_some_and(|last| lane.has_grown_old(last, now)) {
-                let after = lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
+                let after =
+                    lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
                 lane.make_room(index, after, books, releases);
             }
         }
@@ -555,8 +556,9 @@ impl Lane {
     /// Adds a loss record for each reason that has something to tell. Not in an idle lane without upstream: its loss record would
     /// itself expire there, and ask for the next one.
     fn say_losses(&mut self, now: Now, segment_bytes: u64) {
-        let has_room = || self.frame_bytes(LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
-        let is_heard = self.reached && has_room();
+        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, now));
+        let bytes = if is_old { Self::next_segment_bytes } else { Self::frame_bytes };
+        let is_heard = self.reached && bytes(self, LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
         self.reached = false;
         if self.staged.count == 0 && !is_heard {
             return;

@@ -10,7 +10,8 @@ fn cases() -> Vec<(String, Case)> {
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut cases: Vec<(String, Case)> = files
         .map(|file| {
-            let (name, text) = (file.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&file).unwrap());
+            let (name, text) =
+                (file.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&file).unwrap());
             assert!(text.starts_with("# "), "{name}: a case begins with why it is one");
             (name, text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display())))
         })

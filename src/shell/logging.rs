@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn no_text_of_others_begins_a_line_of_its_own_or_moves_the_cursor() {
-        for text in ["a\n<3>kernel: panic", "a\r\u{1b}[1A\u{1b}[2Kerased", "a\u{2028}b", "a\u{9b}2J", "\u{202e}desrever", "\0"] {
+        for text in
+            ["a\n<3>kernel: panic", "a\r\u{1b}[1A\u{1b}[2Kerased", "a\u{2028}b", "a\u{9b}2J", "\u{202e}desrever", "\0"]
+        {
             for journal in [true, false] {
                 let line = line(journal, "weir", text);
                 let body = line.strip_suffix('\n').unwrap();

@@ -54,9 +54,17 @@ fn what_devices_and_functions_write_stays_on_its_line_and_is_cut() {
     ];
     let mut publishes: Vec<Raw> = (1..)
         .zip(cases)
-        .map(|(packet_id, (topic, payload))| Raw { packet_id, topic: topic.as_bytes().to_vec(), payload: payload.to_vec() })
+        .map(|(packet_id, (topic, payload))| Raw {
+            packet_id,
+            topic: topic.as_bytes().to_vec(),
+            payload: payload.to_vec(),
+        })
         .collect();
-    publishes.push(Raw { packet_id: 40, topic: format!("si\u{1b}te/{HOSTILE}").into_bytes(), payload: vec![b'x'; 300_000] });
+    publishes.push(Raw {
+        packet_id: 40,
+        topic: format!("si\u{1b}te/{HOSTILE}").into_bytes(),
+        payload: vec![b'x'; 300_000],
+    });
     // Not UTF-8 at all.
     publishes.push(Raw { packet_id: 41, topic: b"site/\xff\x1b[2J\n/temp".to_vec(), payload: b"1".to_vec() });
     let fake = Fake::start(&publishes);
@@ -71,12 +79,22 @@ fn what_devices_and_functions_write_stays_on_its_line_and_is_cut() {
     let (ledger, _) = settled(&mut gateway, publishes.len());
     let log = gateway.log();
     assert_clean(&log);
-    for part in ["dead letter (malformed) on site/a\\n23:59", "\\u{1b}[2J", "\\u{202e}", "REPORT ", "echo: a\\n23:59", "dead letter (abort)"] {
+    for part in [
+        "dead letter (malformed) on site/a\\n23:59",
+        "\\u{1b}[2J",
+        "\\u{202e}",
+        "REPORT ",
+        "echo: a\\n23:59",
+        "dead letter (abort)",
+    ] {
         assert!(log.contains(part), "{part} is not in\n{log}");
     }
     // What goes upstream is whole, and a line each.
     assert!(ledger.dead_letters().len() >= 6);
-    let whole = ledger.records.iter().any(|record| record.fields.get("message_topic").is_some_and(|topic| *topic == hostile.as_str()));
+    let whole = ledger
+        .records
+        .iter()
+        .any(|record| record.fields.get("message_topic").is_some_and(|topic| *topic == hostile.as_str()));
     assert!(whole, "the topic itself is kept as it came");
 }
 
@@ -134,14 +152,24 @@ fn a_hostile_configuration_manifest_or_module_is_told_on_plain_lines() {
         (format!("board = \"\\u001b[2J\"\n[gateway]\nboard = \"\\u001b]0;x\\u0007\"\n"), String::new(), "is none of"),
         (String::new(), odd.to_owned(), "is not a key"),
         (String::new(), "module = \"../\\u001b[2J\"\n".to_owned(), "leaves the manifest's folder"),
-        (String::new(), format!("emits = [\"a\\u001b/#/\\n\"]\n{}", "k".repeat(100_000) + " = 1\n"), "before the last level"),
+        (
+            String::new(),
+            format!("emits = [\"a\\u001b/#/\\n\"]\n{}", "k".repeat(100_000) + " = 1\n"),
+            "before the last level",
+        ),
     ] {
-        let gateway = Gateway::new(&format!("{gateway_toml}[broker]\nurl = \"mqtt://x\"\n[[function]]\npath = \"meter\"\n[[function.trigger]]\nmqtt = \"a\"\n"));
+        let gateway = Gateway::new(&format!(
+            "{gateway_toml}[broker]\nurl = \"mqtt://x\"\n[[function]]\npath = \"meter\"\n[[function.trigger]]\nmqtt = \"a\"\n"
+        ));
         METER.install(&gateway);
         let file = gateway.path("meter/function.toml");
         let whole = format!("name = \"meter\"\n{manifest}");
         fs::write(&file, whole).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_weir")).args(["check", "gateway.toml"]).current_dir(gateway.path("")).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["check", "gateway.toml"])
+            .current_dir(gateway.path(""))
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(78));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(part), "{said}");
@@ -155,10 +183,16 @@ fn a_hostile_configuration_manifest_or_module_is_told_on_plain_lines() {
 /// What is named as a file of the configuration, and is none, is refused at once: a pipe would be waited for, and a device has no end.
 #[test]
 fn pipes_and_devices_are_no_files_of_a_configuration() {
-    let gateway = Gateway::new("[broker]\nurl = \"mqtt://x\"\n[[function]]\npath = \"meter\"\n[[function.trigger]]\nmqtt = \"a\"\n");
+    let gateway = Gateway::new(
+        "[broker]\nurl = \"mqtt://x\"\n[[function]]\npath = \"meter\"\n[[function.trigger]]\nmqtt = \"a\"\n",
+    );
     METER.install(&gateway);
     let check = |file: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_weir")).args(["check", file]).current_dir(gateway.path("")).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["check", file])
+            .current_dir(gateway.path(""))
+            .output()
+            .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let pipe = gateway.path("pipe.toml");

@@ -72,7 +72,10 @@ fn twice(manifest: &Manifest, wasm: &[u8]) -> Result<Verdict, CallError> {
     assert!(function.usage().peak_memory <= manifest.limits.memory.0);
     assert!(pool.granted() <= manifest.limits.memory);
     // Fuel is counted, and no call spends more than it was given (its slice may be passed by one operator's price).
-    assert!(function.usage().fuel <= manifest.limits.fuel.0.saturating_mul(2).saturating_add(2 * function.usage().instances * 1000));
+    assert!(
+        function.usage().fuel
+            <= manifest.limits.fuel.0.saturating_mul(2).saturating_add(2 * function.usage().instances * 1000)
+    );
     drop(function);
     assert_eq!(pool.granted(), Bytes(0));
     second

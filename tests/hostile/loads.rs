@@ -291,7 +291,8 @@ fn a_million_functions_are_refused_by_their_count_where_size_would_let_them_pass
     on_stack(LOAD_STACK, move || {
         let mut said = String::new();
         let heap = allocation_counter::measure(|| {
-            let loaded = Function::load(&manifest(), &wasm, Bytes::mib(16), &Pool::new(Bytes::mib(1)), &mut Clock::start());
+            let loaded =
+                Function::load(&manifest(), &wasm, Bytes::mib(16), &Pool::new(Bytes::mib(1)), &mut Clock::start());
             said = loaded.map_or_else(|error| error.to_string(), |_| "it loads".to_owned());
         });
         assert!(said.contains("functions: 1000002"), "{said}");

@@ -115,7 +115,13 @@ struct Rig {
 
 impl Rig {
     fn new(call: Call) -> Self {
-        let load = Function::load(&manifest(), &caller(call, None), MODULE_BYTES_MAX, &Pool::new(Bytes::mib(1)), &mut Clock::start());
+        let load = Function::load(
+            &manifest(),
+            &caller(call, None),
+            MODULE_BYTES_MAX,
+            &Pool::new(Bytes::mib(1)),
+            &mut Clock::start(),
+        );
         Self { function: load.unwrap_or_else(|error| panic!("{}: {error}", call.name())), call }
     }
 
@@ -131,7 +137,8 @@ impl Rig {
 
 /// Ranges that do not lie within the memory: pointer and length in bytes.
 fn lies() -> Vec<(u32, u32)> {
-    let mut lies = vec![(MEMORY, 1), (MEMORY - 1, 2), (u32::MAX, 1), (0, MEMORY + 1), (0, u32::MAX), (1 << 31, 1 << 31)];
+    let mut lies =
+        vec![(MEMORY, 1), (MEMORY - 1, 2), (u32::MAX, 1), (0, MEMORY + 1), (0, u32::MAX), (1 << 31, 1 << 31)];
     // Sums that wrap to a small number.
     lies.extend([(8, u32::MAX - 7), (u32::MAX - 7, 8), (u32::MAX, u32::MAX)]);
     lies
@@ -186,7 +193,11 @@ fn every_range_of_every_host_call_is_held_against_the_memory() {
                 if unit.is_some() {
                     let mut arguments = fit.clone();
                     (arguments[at], arguments[at + 1]) = (i64::from(MEMORY), 0);
-                    assert!(!matches!(rig.call(&arguments), Err(CallError::Trapped { .. })), "{}{arguments:?}", call.name());
+                    assert!(
+                        !matches!(rig.call(&arguments), Err(CallError::Trapped { .. })),
+                        "{}{arguments:?}",
+                        call.name()
+                    );
                 }
             }
         }
@@ -235,7 +246,10 @@ fn no_combination_of_odd_arguments_ends_anything_but_the_call() {
                     let text = error.to_string();
                     assert!(!text.contains("panicked"), "{}{arguments:?}: {text}", call.name());
                     assert!(
-                        matches!(error, CallError::Trapped { .. } | CallError::Aborted { .. } | CallError::OutOfFuel { .. }),
+                        matches!(
+                            error,
+                            CallError::Trapped { .. } | CallError::Aborted { .. } | CallError::OutOfFuel { .. }
+                        ),
                         "{}{arguments:?}: {text}",
                         call.name()
                     );

@@ -57,9 +57,15 @@ fn a_start_that_runs_on_traps_or_wants_too_much_is_a_refusal() {
         ("unreachable", "", "unreachable"),
         ("out of memory", "", "(drop (memory.grow (i32.const 900)))"),
         ("out of memory", "", "(loop $l (drop (memory.grow (i32.const 1))) (br $l))"),
-        ("aborted: no", r#"(import "weir1" "abort" (func $abort (param i32 i32)))"#, "(call $abort (i32.const 8) (i32.const 2))"),
+        (
+            "aborted: no",
+            r#"(import "weir1" "abort" (func $abort (param i32 i32)))"#,
+            "(call $abort (i32.const 8) (i32.const 2))",
+        ),
     ] {
-        let start = format!(r#"(data (i32.const 8) "no") {BUFFER} (func $self (export "on_start") (result i32) {body} (i32.const 0))"#);
+        let start = format!(
+            r#"(data (i32.const 8) "no") {BUFFER} (func $self (export "on_start") (result i32) {body} (i32.const 0))"#
+        );
         let text = refusal(module(imports, &start)).to_string();
         assert!(text.contains("`on_start` failed") && text.contains(what), "{text}");
     }
@@ -134,7 +140,8 @@ fn a_buffer_that_lies_is_refused() {
         ("0x00000400ffffffff", "outside the memory"),
         ("-1", "not 8-aligned"),
     ] {
-        let text = refusal(module("", &format!(r#"(func (export "weir_buf") (result i64) (i64.const {packed}))"#))).to_string();
+        let text = refusal(module("", &format!(r#"(func (export "weir_buf") (result i64) (i64.const {packed}))"#)))
+            .to_string();
         assert!(text.contains(why), "{packed}: {text}");
     }
 }

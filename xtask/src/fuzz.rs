@@ -29,9 +29,12 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     let wanted: Vec<&String> = match &options.target {
         None => names.iter().collect(),
-        Some(target) => vec![names.iter().find(|name| *name == target).ok_or_else(|| {
-            format!("`{target}` is no target; there are {}", names.join(", "))
-        })?],
+        Some(target) => vec![
+            names
+                .iter()
+                .find(|name| *name == target)
+                .ok_or_else(|| format!("`{target}` is no target; there are {}", names.join(", ")))?,
+        ],
     };
     let why_not = if options.stable { Some("--stable was given".to_owned()) } else { no_libfuzzer(root) };
     match &why_not {
@@ -73,7 +76,9 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             "--sanitizer" => options.sanitizer = value()?,
             "--stable" => options.stable = true,
             "--list" => options.list = true,
-            _ if argument.starts_with('-') || options.target.is_some() => return Err(format!("`{argument}`?\n{USAGE}")),
+            _ if argument.starts_with('-') || options.target.is_some() => {
+                return Err(format!("`{argument}`?\n{USAGE}"));
+            }
             _ => options.target = Some(argument.clone()),
         }
     }

@@ -9,8 +9,22 @@ use weir::function::host::Call;
 use crate::guest::{exercise, module, signed, unsigned};
 
 pub(crate) const WORDS: &[&[u8]] = &[
-    b"\xfe", b"\x00\x00\x01", b"\x0c\x02\x03\x04\x05", b"\x11\x02\x03\x04\x05", b"\xf0\x01", b"\xf1\x02", b"\xf2", b"\xf3\x05", b"\xf4\x01",
-    b"{\"a\":1}", b"{\"a\":{\"b\":[1,\"x\\n\",null]},\"temp\":21.5}", b"\xa1\x61a\x01", b"\x11", b"\x13", b"\x0d\x00\x02\x03\x00", b"\x1c",
+    b"\xfe",
+    b"\x00\x00\x01",
+    b"\x0c\x02\x03\x04\x05",
+    b"\x11\x02\x03\x04\x05",
+    b"\xf0\x01",
+    b"\xf1\x02",
+    b"\xf2",
+    b"\xf3\x05",
+    b"\xf4\x01",
+    b"{\"a\":1}",
+    b"{\"a\":{\"b\":[1,\"x\\n\",null]},\"temp\":21.5}",
+    b"\xa1\x61a\x01",
+    b"\x11",
+    b"\x13",
+    b"\x0d\x00\x02\x03\x00",
+    b"\x1c",
 ];
 
 /// What lies in memory from 16 on.
@@ -70,7 +84,20 @@ impl Script<'_> {
                 self.code.extend([0x20, self.locals.counter, 0x41, 1, 0x6b, 0x22, self.locals.counter, 0x0d, 0, 0x0b]);
             }
             // A return with the last result, if it is even.
-            0xf4 => self.code.extend([0x20, self.locals.last, 0x41, 1, 0x71, 0x45, 0x04, 0x40, 0x20, self.locals.last, 0x0f, 0x0b]),
+            0xf4 => self.code.extend([
+                0x20,
+                self.locals.last,
+                0x41,
+                1,
+                0x71,
+                0x45,
+                0x04,
+                0x40,
+                0x20,
+                self.locals.last,
+                0x0f,
+                0x0b,
+            ]),
             0xf5 => self.code.push(0x00),
             number => self.call(number),
         }
@@ -98,7 +125,8 @@ impl Script<'_> {
     }
 
     fn argument(&mut self, ty: &str, choice: u8) {
-        const FLOATS: [f64; 10] = [0.0, -0.0, 1.0, -1.5, 1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324, 21.5];
+        const FLOATS: [f64; 10] =
+            [0.0, -0.0, 1.0, -1.5, 1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324, 21.5];
         const EDGES: [i32; 14] =
             [-1, -2, i32::MIN, i32::MAX, 65_535, 65_536, 65_528, 65_537, 1 << 24, 4096, 4097, 256, 257, 1 << 16 | 8];
         match (ty, choice) {

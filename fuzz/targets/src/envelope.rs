@@ -7,10 +7,31 @@ use weir::envelope::{Origin, parse, write};
 use weir::record::{Record, RecordKind};
 
 pub(crate) const WORDS: &[&[u8]] = &[
-    b"\"v\":1", b"\"kind\":\"aggregate\"", b"\"kind\":\"message\"", b"\"seq\":42", b"\"sketch\":{", b"\"positive\":[[1,2]]",
-    b"\"negative\":[[-2147483648,4294967295]]", b"\"level\":255", b"\"sum\":1e308", b"\"count\":18446744073709551615",
-    b"\"base64\":\"/w==\"", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05", b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"{}", b"\"", b"{", b"}",
-    b"[", b"]", b"\n", b"\x01\x01\x01",
+    b"\"v\":1",
+    b"\"kind\":\"aggregate\"",
+    b"\"kind\":\"message\"",
+    b"\"seq\":42",
+    b"\"sketch\":{",
+    b"\"positive\":[[1,2]]",
+    b"\"negative\":[[-2147483648,4294967295]]",
+    b"\"level\":255",
+    b"\"sum\":1e308",
+    b"\"count\":18446744073709551615",
+    b"\"base64\":\"/w==\"",
+    b"\x01",
+    b"\x02",
+    b"\x03",
+    b"\x04",
+    b"\x05",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"{}",
+    b"\"",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\n",
+    b"\x01\x01\x01",
 ];
 
 pub(crate) fn run(data: &[u8]) {

@@ -8,11 +8,39 @@ use weir::field::{Codec, Fields, Paths};
 use weir::filter::{FAULTS_MAX, Pattern};
 
 pub(crate) const WORDS: &[&[u8]] = &[
-    b"{\"payload\":{\"a\":[1]}}", b"\"numeric\":[\">\",0,\"<=\",5]", b"\"numeric\":[\"=\",5]", b"\"prefix\":\"a\"",
-    b"\"suffix\":\"a\"", b"\"wildcard\":\"a*b\"", b"\"equals-ignore-case\":\"A\"", b"\"exists\":true", b"\"exists\":false",
-    b"\"anything-but\":[1,\"a\"]", b"\"anything-but\":{\"prefix\":[\"a\"]}", b"\"$or\":[{\"a\":[1]},{\"b\":[2]}]", b"\"topic\":",
-    b"\"device\":", b"\"payload\":", b"[null]", b"[true]", b"{", b"}", b"[", b"]", b",", b":", b"\"a\"", b"\n", b"\\u0061", b"*",
-    b"1e300", b"9007199254740993", b"20.0", b"-0.0", b"\"\xc3\x9f\"", b"\"\xc5\xbf\"",
+    b"{\"payload\":{\"a\":[1]}}",
+    b"\"numeric\":[\">\",0,\"<=\",5]",
+    b"\"numeric\":[\"=\",5]",
+    b"\"prefix\":\"a\"",
+    b"\"suffix\":\"a\"",
+    b"\"wildcard\":\"a*b\"",
+    b"\"equals-ignore-case\":\"A\"",
+    b"\"exists\":true",
+    b"\"exists\":false",
+    b"\"anything-but\":[1,\"a\"]",
+    b"\"anything-but\":{\"prefix\":[\"a\"]}",
+    b"\"$or\":[{\"a\":[1]},{\"b\":[2]}]",
+    b"\"topic\":",
+    b"\"device\":",
+    b"\"payload\":",
+    b"[null]",
+    b"[true]",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"a\"",
+    b"\n",
+    b"\\u0061",
+    b"*",
+    b"1e300",
+    b"9007199254740993",
+    b"20.0",
+    b"-0.0",
+    b"\"\xc3\x9f\"",
+    b"\"\xc5\xbf\"",
 ];
 
 pub(crate) fn run(data: &[u8]) {
@@ -47,7 +75,9 @@ pub(crate) fn run(data: &[u8]) {
 /// Whether serde_json has rounded a number that we may know exactly: `9007199254740993.0`.
 fn rounds(model: &Json) -> bool {
     match model {
-        Json::Number(number) => number.is_f64() && number.as_f64().is_some_and(|float| (1u64 << 53) as f64 <= float.abs()),
+        Json::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|float| (1u64 << 53) as f64 <= float.abs())
+        }
         Json::Array(items) => items.iter().any(rounds),
         Json::Object(keys) => keys.values().any(rounds),
         _ => false,
@@ -73,7 +103,9 @@ impl<'a> Event<'a> {
     fn all(&self, pattern: &Json, place: Where<'a>) -> bool {
         let keys = pattern.as_object().expect("a pattern that was read");
         keys.iter().all(|(key, value)| match (key.as_str(), place) {
-            ("$or", _) => value.as_array().is_some_and(|branches| branches.iter().any(|branch| self.all(branch, place))),
+            ("$or", _) => {
+                value.as_array().is_some_and(|branches| branches.iter().any(|branch| self.all(branch, place)))
+            }
             ("topic", Where::Top) => Self::one(value, Some(&Json::from(self.topic))),
             ("device", Where::Top) => Self::one(value, Some(&Json::from(self.device))),
             (_, Where::Top) => self.field(value, Some(self.payload)),
@@ -100,7 +132,9 @@ fn holds(entry: &Json, subject: Option<&Json>) -> bool {
     match name.as_str() {
         "exists" => operand.as_bool() == Some(subject.is_some()),
         "anything-but" => subject.is_some_and(|subject| {
-            !subject.is_array() && !subject.is_object() && !excluded(operand).iter().any(|entry| holds(entry, Some(subject)))
+            !subject.is_array()
+                && !subject.is_object()
+                && !excluded(operand).iter().any(|entry| holds(entry, Some(subject)))
         }),
         "numeric" => subject.is_some_and(|subject| numeric(operand, subject)),
         _ => subject.and_then(Json::as_str).is_some_and(|text| compare(name, operand, text)),
@@ -112,7 +146,9 @@ fn excluded(operand: &Json) -> Vec<Json> {
     let list = |value: &Json| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
     match operand.as_object().and_then(|operator| operator.iter().next()) {
         None => list(operand),
-        Some((name, value)) => list(value).into_iter().map(|value| serde_json::json!({ name.as_str(): value })).collect(),
+        Some((name, value)) => {
+            list(value).into_iter().map(|value| serde_json::json!({ name.as_str(): value })).collect()
+        }
     }
 }
 
@@ -157,9 +193,11 @@ fn compare(name: &str, operand: &Json, text: &str) -> bool {
         ("suffix", None, Some(wanted)) => text.ends_with(wanted),
         ("equals-ignore-case", None, Some(wanted)) => any_case(text, wanted).iter().any(|rest| rest.is_empty()),
         ("prefix", Some(wanted), _) => !any_case(text, wanted).is_empty(),
-        ("suffix", Some(wanted), _) => {
-            text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| any_case(&text[at..], wanted).contains(&""))
-        }
+        ("suffix", Some(wanted), _) => text
+            .char_indices()
+            .map(|(at, _)| at)
+            .chain([text.len()])
+            .any(|at| any_case(&text[at..], wanted).contains(&"")),
         ("wildcard", _, Some(wanted)) => wild(&tokens(wanted), text.as_bytes()),
         _ => false,
     }

@@ -95,9 +95,13 @@ pub(crate) fn module(start: &[u8], event: &[u8], data: &[u8]) -> Vec<u8> {
     let mut functions = vec![3];
     (count..count + 3).for_each(|ty| unsigned(&mut functions, ty));
     let mut exports = vec![5];
-    for (name, kind, index) in
-        [("memory", 2, 0), ("weir_abi", 3, 0), ("weir_buf", 0, count), ("on_start", 0, count + 1), ("on_event", 0, count + 2)]
-    {
+    for (name, kind, index) in [
+        ("memory", 2, 0),
+        ("weir_abi", 3, 0),
+        ("weir_buf", 0, count),
+        ("on_start", 0, count + 1),
+        ("on_event", 0, count + 2),
+    ] {
         exports.extend(sized(name.as_bytes()));
         exports.push(kind);
         unsigned(&mut exports, index);
@@ -217,8 +221,15 @@ fn call(function: &mut Function, manifest: &Manifest, codec: Codec, payload: &[u
     if paths.scan(codec, payload, &mut fields).is_err() && function.reads_fields() {
         return;
     }
-    let invocation =
-        Invocation { topic: "in/boiler", device: "boiler", payload, codec, sequence: 7, now_ms: 2_000, ..Invocation::default() };
+    let invocation = Invocation {
+        topic: "in/boiler",
+        device: "boiler",
+        payload,
+        codec,
+        sequence: 7,
+        now_ms: 2_000,
+        ..Invocation::default()
+    };
     let mut outcome = || {
         let before = *function.usage();
         let verdict = function.call(&invocation, &fields, &mut Standing);

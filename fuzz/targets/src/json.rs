@@ -6,9 +6,36 @@ use serde_json::Value as Model;
 use weir::field::{Codec, DEPTH_MAX, FieldKind, Fields, LookupError, Path, Paths, Segment, Value, lookup};
 
 pub(crate) const WORDS: &[&[u8]] = &[
-    b"{", b"}", b"[", b"]", b"\"", b":", b",", b"null", b"true", b"false", b"\\u0061", b"\\ud83d\\ude00", b"\\udc00", b"\\",
-    b"1e400", b"-0.0", b"9007199254740993", b"9223372036854775808", b"-9223372036854775808", b"1E-400", b"0.1", b"\xc3\xa9",
-    b"\xed\xa0\x80", b"\"a\":", b"\"temperature\":", b"\x7f", b"\x1f", b"2e1", b"\xef\xbb\xbf", b"123456789012345678901234567890",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b":",
+    b",",
+    b"null",
+    b"true",
+    b"false",
+    b"\\u0061",
+    b"\\ud83d\\ude00",
+    b"\\udc00",
+    b"\\",
+    b"1e400",
+    b"-0.0",
+    b"9007199254740993",
+    b"9223372036854775808",
+    b"-9223372036854775808",
+    b"1E-400",
+    b"0.1",
+    b"\xc3\xa9",
+    b"\xed\xa0\x80",
+    b"\"a\":",
+    b"\"temperature\":",
+    b"\x7f",
+    b"\x1f",
+    b"2e1",
+    b"\xef\xbb\xbf",
+    b"123456789012345678901234567890",
 ];
 
 pub(crate) fn run(payload: &[u8]) {
@@ -82,7 +109,8 @@ fn follow<'m>(model: &'m Model, path: &[Segment]) -> Option<&'m Model> {
 
 fn agrees(value: Value, payload: &[u8], model: Option<&Model>) -> bool {
     let Some(model) = model else { return value.kind() == FieldKind::Absent };
-    let raw = || serde_json::from_slice::<Model>(value.in_place(payload).expect("arrays and objects lie in place")).ok();
+    let raw =
+        || serde_json::from_slice::<Model>(value.in_place(payload).expect("arrays and objects lie in place")).ok();
     match (model, value.kind()) {
         (Model::Null, FieldKind::Null) => true,
         (Model::Bool(want), FieldKind::Bool) => value.bool() == Some(*want),

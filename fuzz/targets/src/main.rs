@@ -97,8 +97,12 @@ fn run(job: &Job) -> Result<usize, String> {
             }
             Ok(0)
         }
-        Job::Seeds(target, dir) => write_seeds(target, dir).map(|()| 0).map_err(|error| format!("{}: {error}", dir.display())),
-        Job::Mutate { targets, long, seed } => Ok(targets.iter().filter(|target| !mutations(target, *long, *seed)).count()),
+        Job::Seeds(target, dir) => {
+            write_seeds(target, dir).map(|()| 0).map_err(|error| format!("{}: {error}", dir.display()))
+        }
+        Job::Mutate { targets, long, seed } => {
+            Ok(targets.iter().filter(|target| !mutations(target, *long, *seed)).count())
+        }
     }
 }
 

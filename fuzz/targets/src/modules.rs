@@ -11,8 +11,24 @@ use weir::field::Codec;
 use crate::guest::{body, buffer_code, exercise, module, section, signed, sized, unsigned};
 
 pub(crate) const WORDS: &[&[u8]] = &[
-    b"\x00\0asm\x01\0\0\0", b"\x01", b"\x02", b"\x60\x00\x00", b"\x02\x40", b"\x03\x40", b"\x0b", b"\x10\x00", b"\x0e\x02\x00\x00\x00",
-    b"\x41\x00", b"\x20\x00", b"\xfc\x0a", b"\xfc\x08", b"\xd0\x70", b"\xff\xff\xff\xff\x0f", b"\x05weir1", b"\x08on_event", b"\x04name",
+    b"\x00\0asm\x01\0\0\0",
+    b"\x01",
+    b"\x02",
+    b"\x60\x00\x00",
+    b"\x02\x40",
+    b"\x03\x40",
+    b"\x0b",
+    b"\x10\x00",
+    b"\x0e\x02\x00\x00\x00",
+    b"\x41\x00",
+    b"\x20\x00",
+    b"\xfc\x0a",
+    b"\xfc\x08",
+    b"\xd0\x70",
+    b"\xff\xff\xff\xff\x0f",
+    b"\x05weir1",
+    b"\x08on_event",
+    b"\x04name",
 ];
 
 pub(crate) fn run(data: &[u8]) {
@@ -144,7 +160,8 @@ fn graft(wasm: &[u8]) -> Option<Vec<u8>> {
     let counts = counts(wasm)?;
     let (types, functions) = (counts.types.len() as u64, counts.functions.len() as u64);
     let mut exports = Vec::new();
-    for (name, kind, index) in [("memory", 2, 0), ("weir_abi", 0, functions), ("weir_buf", 0, functions + 1), ("on_event", 0, functions + 2)]
+    for (name, kind, index) in
+        [("memory", 2, 0), ("weir_abi", 0, functions), ("weir_buf", 0, functions + 1), ("on_event", 0, functions + 2)]
     {
         exports.extend(sized(name.as_bytes()));
         exports.push(kind);

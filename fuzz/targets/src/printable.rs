@@ -4,8 +4,16 @@ use std::fmt::Write as _;
 
 use weir::printable::{Escaped, Line, Printable, cut, is_escaped};
 
-pub(crate) const WORDS: &[&[u8]] =
-    &[b"\n", b"\x1b[2J", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"\xc2\x9b", b"\0", b"\xf0\x9f\x98\x80", b"\xf3\xa0\x80\x81"];
+pub(crate) const WORDS: &[&[u8]] = &[
+    b"\n",
+    b"\x1b[2J",
+    b"\xe2\x80\xae",
+    b"\xe2\x80\xa8",
+    b"\xc2\x9b",
+    b"\0",
+    b"\xf0\x9f\x98\x80",
+    b"\xf3\xa0\x80\x81",
+];
 
 pub(crate) fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);

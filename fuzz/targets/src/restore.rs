@@ -100,7 +100,8 @@ fn gateway(recovered: Recovered, effects: &mut Effects) -> Gateway {
     let pool = Pool::new(Bytes::mib(1));
     let load = |manifest| Function::load(manifest, &wasm(), MODULE_BYTES_MAX, &pool, &mut Standing);
     let functions = config.functions.iter().map(|function| load(&function.manifest).expect("our own guest loads"));
-    Gateway::new(config, functions.collect(), recovered, NOW, Box::new(Standing), effects).expect("a configuration that was read")
+    Gateway::new(config, functions.collect(), recovered, NOW, Box::new(Standing), effects)
+        .expect("a configuration that was read")
 }
 
 /// The entries of a gateway that lived a while.

@@ -21,8 +21,23 @@ use weir::store::{Commit, CommitError, LaneAppend, LaneRecovered, Recovered, Set
 use crate::restore;
 
 pub(crate) const WORDS: &[&[u8]] = &[
-    b"wJ01", b"wL01", b"wS01", b"\x01\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x06alerts", b"\x06../../",
-    b"\x0b/etc/cron.d", b"bbooks", b"bclock", b"lalerts", b"sf\0k", b"uf", b"\0\0", b"\x01\x00\x00\x00", b"\x02\x10\x00\x03",
+    b"wJ01",
+    b"wL01",
+    b"wS01",
+    b"\x01\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    b"\x06alerts",
+    b"\x06../../",
+    b"\x0b/etc/cron.d",
+    b"bbooks",
+    b"bclock",
+    b"lalerts",
+    b"sf\0k",
+    b"uf",
+    b"\0\0",
+    b"\x01\x00\x00\x00",
+    b"\x02\x10\x00\x03",
 ];
 
 const LANES: [&str; 2] = ["alerts", "bulk"];
@@ -108,7 +123,8 @@ impl Life {
     fn commit(&mut self, store: &mut Store<MemDisk, NoKeyed>, step: u64) -> Result<(), CommitError> {
         let mut list = Entries::default();
         for key in 0..3 {
-            let (key, value) = (format!("k{}", (step + key) % 7).into_bytes(), vec![step as u8; 10 + 60 * key as usize]);
+            let (key, value) =
+                (format!("k{}", (step + key) % 7).into_bytes(), vec![step as u8; 10 + 60 * key as usize]);
             list.put(&[&key], &value);
             self.values.insert(key, value);
         }
@@ -122,7 +138,16 @@ impl Life {
                 let first_seq = *next + 1;
                 *next += 1;
                 let segment = 1 + (step / 8) as u32;
-                LaneAppend { lane, segment, first_seq, count: 1, first_message: *next - 1, messages: 1, at_ms: 5, records }
+                LaneAppend {
+                    lane,
+                    segment,
+                    first_seq,
+                    count: 1,
+                    first_message: *next - 1,
+                    messages: 1,
+                    at_ms: 5,
+                    records,
+                }
             })
             .collect();
         store.commit(&Commit { entries: list.bytes(), lanes: &appends })
@@ -212,7 +237,8 @@ fn disk_of(files: &Files) -> MemDisk {
 fn live_on(files: &Files) {
     let disk = disk_of(files);
     let _ = find_salt(&mut disk.clone()).expect("the disk is well");
-    let open = || Store::open(disk.clone(), NoKeyed, &settings()).unwrap_or_else(|error| panic!("does not open: {error}"));
+    let open =
+        || Store::open(disk.clone(), NoKeyed, &settings()).unwrap_or_else(|error| panic!("does not open: {error}"));
     let (mut store, recovered) = open();
     check_names(&disk);
     let read = read_all(&mut store, &recovered);
@@ -264,7 +290,8 @@ fn live_on(files: &Files) {
 /// Whatever names a forger wrote, nothing was made outside of the store's own folders, and nothing grew out of proportion.
 fn check_names(disk: &MemDisk) {
     for (name, len) in disk.files() {
-        let own = ["journal/", "snapshot/", "lanes/", "free/", "quarantine/"].iter().any(|folder| name.starts_with(folder));
+        let own =
+            ["journal/", "snapshot/", "lanes/", "free/", "quarantine/"].iter().any(|folder| name.starts_with(folder));
         assert!(own && !name.split('/').any(|part| matches!(part, ".." | "." | "")), "{name}");
         assert!(len <= 2 * SEGMENT as usize, "{name} has {len} bytes");
     }
@@ -276,7 +303,8 @@ fn read_all(store: &mut Store<MemDisk, NoKeyed>, recovered: &Recovered) -> u64 {
 }
 
 fn read_lane(store: &mut Store<MemDisk, NoKeyed>, lane: &LaneRecovered) -> u64 {
-    let (mut seq, mut out, mut read) = (lane.extents.first().map_or(lane.next_seq, |extent| extent.first_seq), Vec::new(), 0);
+    let (mut seq, mut out, mut read) =
+        (lane.extents.first().map_or(lane.next_seq, |extent| extent.first_seq), Vec::new(), 0);
     // Frames are at least a cell long, so this ends; a loop that does not advance would not.
     for _ in 0..20_000 {
         if lane.next_seq <= seq {

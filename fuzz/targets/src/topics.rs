@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use weir::topic::{TopicFilter, check_name};
 use weir::trigger::TopicIndex;
 
-pub(crate) const WORDS: &[&[u8]] = &[b"/", b"+", b"#", b"/+/", b"/#", b"$share/g/", b"$SYS", b"\n", b"//", b"a", b"\0", b"\xc3\xbc"];
+pub(crate) const WORDS: &[&[u8]] =
+    &[b"/", b"+", b"#", b"/+/", b"/#", b"$share/g/", b"$SYS", b"\n", b"//", b"a", b"\0", b"\xc3\xbc"];
 
 /// The standard's words, level by level.
 fn model(filter: &[&str], topic: &[&str]) -> bool {

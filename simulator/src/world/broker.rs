@@ -89,9 +89,9 @@ impl Broker {
     /// Whether nothing is owed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| {
-            session.is_subscribed && session.waiting.is_empty() && session.unacked.is_empty()
-        })
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.is_subscribed && session.waiting.is_empty() && session.unacked.is_empty())
     }
 
     /// A device publishes.
@@ -118,13 +118,7 @@ impl Broker {
     }
 
     /// Something came from the gateway.
-    pub fn take(
-        &mut self,
-        conn: u64,
-        packet: Outgoing,
-        ledger: &mut Ledger,
-        wire: &mut Wire,
-    ) -> Result<(), Broken> {
+    pub fn take(&mut self, conn: u64, packet: Outgoing, ledger: &mut Ledger, wire: &mut Wire) -> Result<(), Broken> {
         if packet == Outgoing::Connect {
             self.connect(conn, ledger, wire);
             return Ok(());
@@ -134,7 +128,7 @@ impl Broker {
         }
         match packet {
             Outgoing::Connect => {}
-            Outgoing::Subscribe => self.subscribe(ledger, wire),
+            Outgoing::Subscribe { fresh } => self.subscribe(conn, fresh, ledger, wire),
             Outgoing::Ack { packet_id } => self.acknowledged(packet_id, ledger, wire)?,
             Outgoing::PubComp { packet_id } => self.release(packet_id, ledger, wire),
             Outgoing::Ping => wire.down(conn, Incoming::PingResp),
@@ -162,13 +156,14 @@ impl Broker {
         self.send(ledger, wire);
     }
 
-    fn subscribe(&mut self, ledger: &mut Ledger, wire: &mut Wire) {
+    fn subscribe(&mut self, conn: u64, fresh: bool, ledger: &mut Ledger, wire: &mut Wire) {
         let Some(session) = &mut self.session else { return };
+        wire.down(conn, Incoming::SubAck);
         let is_new = !core::mem::replace(&mut session.is_subscribed, true);
         // MQTT 5.0 §3.8.3.1, retain handling; 3.1.1 sends them always.
         let sends = match (self.style.is_v5, self.asked.retained) {
             (false, _) | (true, RetainedPolicy::Always) => true,
-            (true, RetainedPolicy::SkipOnResubscribe) => is_new,
+            (true, RetainedPolicy::SkipOnResubscribe) => is_new || fresh,
             (true, RetainedPolicy::Never) => false,
         };
         if sends {
@@ -263,9 +258,9 @@ impl Session {
     fn free_id(&mut self, goes_round: bool, hash: u32) -> u16 {
         let first = if goes_round { self.last_id } else { 0 };
         let ids = (1..=u16::MAX).map(|step| (u32::from(first) + u32::from(step) - 1) % u32::from(u16::MAX) + 1);
-        let free = ids.map(|id| id as u16).find(|id| {
-            !self.unacked.contains_key(id) && self.holders.get(id).is_none_or(|holder| *holder != hash)
-        });
+        let free = ids
+            .map(|id| id as u16)
+            .find(|id| !self.unacked.contains_key(id) && self.holders.get(id).is_none_or(|holder| *holder != hash));
         self.last_id = free.expect("fewer are on their way than there are identifiers");
         self.last_id
     }

@@ -35,6 +35,16 @@ struct Instance {
     is_committed: bool,
 }
 
+/// Whether a retained message is one that a trigger has had before, by what the gateway has recorded of its subscriptions. A grant
+/// that a crash keeps from flash makes a trigger new once more: it may have such a message twice, as two messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IsOld {
+    /// For `stats`.
+    pub stats: bool,
+    /// For the rogue.
+    pub rogue: bool,
+}
+
 /// What a message leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
@@ -92,8 +102,6 @@ struct Batch {
     lost: u64,
     /// New values, as sealed.
     entries: Vec<u8>,
-    /// The gateway's own number of the commit.
-    commit: u64,
 }
 
 /// What must be so when all commits so far are true.
@@ -211,7 +219,7 @@ impl Ledger {
     pub fn handled(
         &mut self,
         instance: usize,
-        resubscribed: bool,
+        is_old: IsOld,
         now: Now,
         (before, after): (&Books, &Books),
         site: &Site,
@@ -224,11 +232,13 @@ impl Ledger {
         match (received, duplicates, known) {
             (0, 1, true) => return Ok(()),
             (1, 0, false) => {}
-            (0, 1, false) => return Err(Broken::new(format!("message {instance} is new and was taken for a duplicate"))),
+            (0, 1, false) => {
+                return Err(Broken::new(format!("message {instance} is new and was taken for a duplicate")));
+            }
             (1, 0, true) => return Err(Broken::new(format!("message {instance} is counted twice"))),
             _ => return Err(Broken::new(format!("{received} received, {duplicates} duplicates for one message"))),
         }
-        let outcome = self.outcome(instance, resubscribed, site);
+        let outcome = self.outcome(instance, is_old, site);
         let fates = |books: &Books| [books.dead_lettered, books.aggregated, books.filtered];
         let (then, since) = (fates(before), fates(after));
         let wanted = match outcome.fate() {
@@ -241,7 +251,7 @@ impl Ledger {
         if became != wanted {
             return Err(Broken::new(format!(
                 "message {instance} ({:?}) became {became:?} (dead-lettered, aggregated, filtered), must be {wanted:?}: {outcome:?}",
-                self.instances[instance].message
+                self.instances[instance].message.flaws
             )));
         }
         let window = outcome.metered.map(|_| window_of(&self.instances[instance].message, now, site));
@@ -257,15 +267,15 @@ impl Ledger {
 
     /// What a message must lead to.
     #[must_use]
-    pub fn outcome(&self, instance: usize, resubscribed: bool, site: &Site) -> Outcome {
+    pub fn outcome(&self, instance: usize, is_old: IsOld, site: &Site) -> Outcome {
         let Instance { message, is_retained, .. } = &self.instances[instance];
-        let takes = |function: &str| match site.retained(function) {
+        let takes = |function: &str, is_old: bool| match site.retained(function) {
             _ if !is_retained => true,
             RetainedPolicy::Always => true,
-            RetainedPolicy::SkipOnResubscribe => !resubscribed,
+            RetainedPolicy::SkipOnResubscribe => !is_old,
             RetainedPolicy::Never => false,
         };
-        let (stats, rogue) = (takes(STATS), takes(ROGUE) && !site.deeds.is_empty());
+        let (stats, rogue) = (takes(STATS, is_old.stats), takes(ROGUE, is_old.rogue) && !site.deeds.is_empty());
         if message.flaws.malformed {
             return Outcome { letters: u64::from(stats) + u64::from(rogue), ..Outcome::default() };
         }
@@ -278,10 +288,9 @@ impl Ledger {
     }
 
     /// The open batch is closed with these entries, and on its way.
-    pub fn sealed(&mut self, commit: u64, entries: &[u8]) {
+    pub fn sealed(&mut self, entries: &[u8]) {
         let mut batch = core::mem::take(&mut self.open);
         batch.entries = entries.to_vec();
-        batch.commit = commit;
         self.flight = Some(batch);
     }
 
@@ -309,12 +318,7 @@ impl Ledger {
 
     /// A restart found `found` on the disk: the last commit that happened is the one that was answered, or the one behind it.
     /// `is_told`: the store has said that something was damaged.
-    pub fn recovered(
-        &mut self,
-        found: &BTreeMap<Vec<u8>, Vec<u8>>,
-        is_told: bool,
-        site: &Site,
-    ) -> Result<(), Broken> {
+    pub fn recovered(&mut self, found: &BTreeMap<Vec<u8>, Vec<u8>>, is_told: bool, site: &Site) -> Result<(), Broken> {
         self.open = Batch::default();
         if self.is_damaged {
             self.flight = None;
@@ -431,18 +435,14 @@ fn is_same(found: &BTreeMap<Vec<u8>, Vec<u8>>, wanted: &BTreeMap<Vec<u8>, Vec<u8
 }
 
 /// A snapshot has the heads of lanes that nothing ever went into and the start of functions that were never called, and has
-/// no marks any more whose deletion is due.
-fn is_same_value(
-    key: &[u8],
-    found: &BTreeMap<Vec<u8>, Vec<u8>>,
-    wanted: &BTreeMap<Vec<u8>, Vec<u8>>,
-) -> bool {
+/// marks that were released or whose deletion is due no more. (What a mark is for shows when a message comes again.)
+fn is_same_value(key: &[u8], found: &BTreeMap<Vec<u8>, Vec<u8>>, wanted: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
     let (found, wanted) = (found.get(key), wanted.get(key));
     let space = key.first().copied().unwrap_or_default();
     match (found, wanted) {
         (found, wanted) if found == wanted => true,
         (Some(_), None) if space == Space::Lane as u8 => true,
-        (None, Some(_)) if space == Space::Marks as u8 => true,
+        (_, Some(_)) if space == Space::Marks as u8 => true,
         (Some(found), wanted) if space == Space::Usage as u8 => {
             let wanted = wanted.map_or(Some(Usage::default()), |wanted| Usage::decode(wanted));
             Usage::decode(found).zip(wanted).is_some_and(|(found, wanted)| {

@@ -25,9 +25,6 @@ use super::site::Site;
 use super::wire::Wire;
 use crate::rng::Rng;
 
-/// A process connects this long after its start, at most.
-const CONNECT_US_MAX: u64 = 200_000;
-
 /// The machine, up or down.
 pub struct Machine {
     /// What it runs.
@@ -157,14 +154,14 @@ impl Machine {
         checks::full_step(&gateway, &self.site, self.disk.used())?;
         let lanes = gateway.outbox().lanes().len();
         let keeper = Keeper::new(store, names);
-        self.process = Some(Process::new(&self.site, gateway, keeper, effects, started_us, self.confirm_after_us, pool));
+        self.process =
+            Some(Process::new(&self.site, gateway, keeper, effects, started_us, self.confirm_after_us, pool));
         for lane in 0..lanes {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }
-        let delay_us = around.rng.below(CONNECT_US_MAX);
-        around.queue.after(delay_us, Happening::Connect { boot: self.boot });
         self.release(&[])?;
         self.tick(around)?;
+        self.open_link(around);
         self.work(around)
     }
 

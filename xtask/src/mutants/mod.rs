@@ -138,12 +138,7 @@ fn mutate(copy: &Path, mutation: &Mutation) -> Result<(PathBuf, String, String),
     }
 }
 
-fn try_mutation(
-    root: &Path,
-    copy: &Path,
-    mutation: &Mutation,
-    options: &Options,
-) -> Result<Option<Caught>, String> {
+fn try_mutation(root: &Path, copy: &Path, mutation: &Mutation, options: &Options) -> Result<Option<Caught>, String> {
     let (file, mutated, before) = mutate(copy, mutation)?;
     let put = |text: &str| fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()));
     put(&mutated)?;
