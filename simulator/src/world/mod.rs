@@ -400,6 +400,8 @@ impl World {
                 if self.machine.asleep_until_us <= now_us {
                     self.machine.asleep_until_us = now_us + for_us;
                     self.machine.clocks.slept(for_us);
+                    // No connection outlives a sleep.
+                    self.queue.after(for_us, Happening::UpstreamOver);
                 }
             }
             Fault::UpstreamDown(_)

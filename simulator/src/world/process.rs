@@ -201,7 +201,10 @@ impl Machine {
                     process.cycle.message(now, qos != Qos::AtMostOnce);
                     if after.received != before.received && !around.ledger.is_damaged {
                         let outcome = around.ledger.outcome(instance, is_old, &self.site);
-                        process.fuel.message(&process.gateway, &outcome)?;
+                        let end_ms = super::ledger::window_of(&published, now, &self.site) + self.site.window_ms;
+                        let is_late = outcome.metered.is_some() && end_ms <= now.wall_ms;
+                        let is_certain = !self.clocks.was_moved;
+                        process.fuel.message(&process.gateway, &outcome, is_certain.then_some(is_late))?;
                     }
                 }
             }
@@ -251,7 +254,9 @@ impl Machine {
         self.handle(now, Event::Tick)?;
         let boot = self.boot;
         let Some(process) = &mut self.process else { return Ok(()) };
-        process.fuel.interval(&process.gateway)?;
+        if !around.ledger.is_damaged {
+            process.fuel.interval(&process.gateway)?;
+        }
         if let Some(effects) = process.cycle.ticked(now, &process.gateway) {
             process.writing = Some(Submission { effects, snapshot: None });
             around.queue.after(100, Happening::Written { boot });

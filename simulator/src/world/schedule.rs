@@ -262,6 +262,9 @@ pub fn draw(rng: &mut Rng, climate: Climate, end_us: u64) -> Vec<Planned> {
             schedule.push(Planned { at_us, fault });
         }
     }
+    for _ in 0..if climate.flips { 1 + rng.below(6) } else { 0 } {
+        schedule.push(Planned { at_us: rng.below(end_us), fault: Fault::Flip(rng.next() >> 1) });
+    }
     schedule.sort_by_key(|planned| planned.at_us);
     schedule
 }
@@ -288,7 +291,6 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         20 => Fault::WriteFails(rng.below(60)),
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
-        23 if climate.flips => Fault::Flip(rng.next() >> 1),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)

@@ -13,7 +13,7 @@ pub struct Mutation {
 }
 
 /// All of them. The last ones undo the mending of defects that the world itself has found.
-pub const MUTATIONS: [Mutation; 26] = [
+pub const MUTATIONS: [Mutation; 29] = [
     Mutation {
         name: "acknowledge before the commit",
         file: "src/cycle.rs",
@@ -139,6 +139,24 @@ pub const MUTATIONS: [Mutation; 26] = [
         file: "src/gateway/message.rs",
         find: "RetainedPolicy::SkipOnResubscribe => !resubscribed,",
         replace: "RetainedPolicy::SkipOnResubscribe => !resubscribed || resubscribed,",
+    },
+    Mutation {
+        name: "late values are not counted",
+        file: "src/gateway/mod.rs",
+        find: "self.late += u64::from(fold.lateness != Lateness::OnTime);",
+        replace: "self.late += u64::from(fold.lateness == Lateness::TooLate);",
+    },
+    Mutation {
+        name: "found: a clock before 1970 makes commit numbers begin again",
+        file: "src/gateway/durable.rs",
+        find: "        self.commit = commit;\n        // A clock",
+        replace: "        self.commit = if wall_ms < 0 { 0 } else { commit };\n        // A clock",
+    },
+    Mutation {
+        name: "found: the record of a loss begins a segment that nobody reckoned with",
+        file: "src/outbox.rs",
+        find: "let bytes = if is_old { Self::next_segment_bytes } else { Self::frame_bytes };",
+        replace: "let bytes = if is_old { Self::frame_bytes } else { Self::frame_bytes };",
     },
     Mutation {
         name: "found: marks are bounded by our Receive Maximum also in 3.1.1",
