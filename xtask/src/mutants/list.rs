@@ -137,8 +137,8 @@ pub const MUTATIONS: [Mutation; 29] = [
     Mutation {
         name: "retained messages come again with every subscription",
         file: "src/gateway/message.rs",
-        find: "RetainedPolicy::SkipOnResubscribe => !resubscribed,",
-        replace: "RetainedPolicy::SkipOnResubscribe => !resubscribed || resubscribed,",
+        find: "RetainedPolicy::SkipOnResubscribe => !is_old(),",
+        replace: "RetainedPolicy::SkipOnResubscribe => is_old() || true,",
     },
     Mutation {
         name: "late values are not counted",

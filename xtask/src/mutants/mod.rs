@@ -185,6 +185,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
     if !from.is_dir() {
         return crate::need::write(to, &fs::read(from).map_err(in_path)?);
     }
+    fs::create_dir_all(to).map_err(in_path)?;
     let mut names = Vec::new();
     for entry in fs::read_dir(from).map_err(in_path)? {
         let name = entry.map_err(in_path)?.file_name();
