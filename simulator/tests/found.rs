@@ -23,7 +23,7 @@ fn cases() -> Vec<(String, Case)> {
 #[test]
 fn what_went_wrong_once_goes_right() {
     let cases = cases();
-    assert!(cases.len() >= 5);
+    assert!(!cases.is_empty());
     for (name, Case { seed, schedule }) in cases {
         if let Err(failure) = watch(seed, Some(&schedule), &mut |_, _| {}) {
             panic!("{name}: {failure}");

@@ -29,8 +29,6 @@ pub struct Style {
     pub ids_go_round: bool,
     /// Unacknowledged messages at once, by the broker's own limit.
     pub in_flight_max: u16,
-    /// Messages of an earlier connection that are on their way again at once; the others follow as they are acknowledged.
-    pub again_max: u16,
 }
 
 /// The broker.
@@ -58,8 +56,6 @@ struct Session {
     waiting: VecDeque<usize>,
     /// By packet identifier.
     unacked: BTreeMap<u16, Unacked>,
-    /// Those of an earlier connection that have to be sent again, in order.
-    again: VecDeque<u16>,
     /// Hash of the message that had the identifier last.
     holders: BTreeMap<u16, u32>,
     last_id: u16,
@@ -71,8 +67,6 @@ struct Unacked {
     instance: usize,
     order: u64,
     is_received: bool,
-    /// Sent over the present connection.
-    is_sent: bool,
 }
 
 impl Broker {
@@ -149,10 +143,16 @@ impl Broker {
         let session_present = self.session.is_some();
         wire.down(conn, Incoming::ConnAck { session_present });
         let session = self.session.get_or_insert_default();
-        session.unacked.values_mut().for_each(|unacked| unacked.is_sent = false);
-        let mut again: Vec<(u64, u16)> = session.unacked.iter().map(|(id, unacked)| (unacked.order, *id)).collect();
-        again.sort_unstable();
-        session.again = again.into_iter().map(|(_, packet_id)| packet_id).collect();
+        let mut again: Vec<(u64, u16, Unacked)> =
+            session.unacked.iter().map(|(id, unacked)| (unacked.order, *id, *unacked)).collect();
+        again.sort_unstable_by_key(|(order, ..)| *order);
+        for (_, packet_id, Unacked { instance, is_received, .. }) in again {
+            if is_received {
+                wire.down(conn, Incoming::PubRel { packet_id });
+            } else {
+                wire.down(conn, Incoming::Publish { instance, packet_id, dup: true });
+            }
+        }
         self.send(ledger, wire);
     }
 
@@ -203,22 +203,6 @@ impl Broker {
         let own = self.style.in_flight_max;
         let window = if self.style.is_v5 { own.min(self.receive_max) } else { own };
         let (Some(conn), Some(session)) = (self.conn, &mut self.session) else { return };
-        while let Some(packet_id) = session.again.front().copied() {
-            let on_the_way = session.unacked.values().filter(|unacked| unacked.is_sent).count();
-            if usize::from(self.style.again_max) <= on_the_way {
-                return;
-            }
-            session.again.pop_front();
-            let Some(Unacked { instance, is_received, is_sent, .. }) = session.unacked.get_mut(&packet_id) else { continue };
-            *is_sent = true;
-            wire.down(
-                conn,
-                match is_received {
-                    true => Incoming::PubRel { packet_id },
-                    false => Incoming::Publish { instance: *instance, packet_id, dup: true },
-                },
-            );
-        }
         while session.unacked.len() < usize::from(window) {
             let Some(instance) = session.waiting.pop_front() else { return };
             let message = ledger.message(instance);
@@ -226,7 +210,7 @@ impl Broker {
             let packet_id = session.free_id(self.style.ids_go_round, hash);
             session.sent += 1;
             let order = session.sent;
-            session.unacked.insert(packet_id, Unacked { instance, order, is_received: false, is_sent: true });
+            session.unacked.insert(packet_id, Unacked { instance, order, is_received: false });
             session.holders.insert(packet_id, hash);
             wire.down(conn, Incoming::Publish { instance, packet_id, dup: false });
         }

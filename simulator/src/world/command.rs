@@ -31,7 +31,7 @@ Examples:
   cargo xtask sim --seeds 1000
   cargo xtask sim --for 60s --seed 123456
   cargo xtask sim --seeds 1 --seed 32198 --log
-  cargo xtask sim --case simulator/found/failed-read.world
+  cargo xtask sim --case simulator/found/commit-numbers.world
 ";
 
 /// What is wrong with the command line or a file, in words.

@@ -132,7 +132,6 @@ impl World {
             is_v5: site.config.broker.version == MqttVersion::V5,
             ids_go_round: rng.chance(0.5),
             in_flight_max: [20, 100][rng.below(2) as usize],
-            again_max: [1, 4, u16::MAX, u16::MAX][rng.below(4) as usize],
         };
         let clocks = Clocks::new(!climate.clocks || rng.chance(0.5), rng.chance(0.5));
         let (broker_us, upstream_us) = (latency(&mut rng), latency(&mut rng));
