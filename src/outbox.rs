@@ -573,8 +573,9 @@ impl Lane {
     /// Adds a loss record for each reason that has something to tell. Not in an idle lane without upstream: its loss record would
     /// itself expire there, and ask for the next one.
     fn say_losses(&mut self, now: Now, segment_bytes: u64) {
-        let has_room = || self.frame_bytes(LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
-        let is_heard = self.reached && has_room();
+        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, now));
+        let bytes = if is_old { Self::next_segment_bytes } else { Self::frame_bytes };
+        let is_heard = self.reached && bytes(self, LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
         self.reached = false;
         if self.staged.count == 0 && !is_heard {
             return;

@@ -56,6 +56,7 @@ impl Rig {
             Offer::Queued { lane, sequence, start } => self.outbox.close_message(lane, sequence, start),
             other => panic!("{other:?}"),
         }
+        self.outbox.make_way(at(wall_ms), &mut self.books, &mut self.releases);
         self.outbox.seal(at(wall_ms), &mut self.batches, &mut self.entries, &mut Vec::new());
         assert_eq!(self.books.residue(self.outbox.messages_pending()), 0);
         assert!(self.outbox.lanes()[0].bytes() <= self.outbox.lanes()[0].config().bytes_max.0);
@@ -234,4 +235,22 @@ fn losses_are_told_in_full_although_loss_records_were_lost_as_well() {
     let records: u64 = told.iter().map(|(_, records, ..)| records).sum();
     let last = told.last().unwrap();
     assert_eq!((records, last.3), (arrived[0] - 1, arrived[0] - 1), "{told:?}");
+}
+
+#[test]
+fn a_lane_never_takes_more_flash_than_it_may_through_snapshots_and_segments_that_grow_old() {
+    for ttl in [None, Some(400)] {
+        for len in [50, 700, 3000] {
+            let mut rig = Rig::new(config(24_576, FullPolicy::DropOldest, ttl));
+            for wall_ms in 0..400 {
+                rig.message(len, wall_ms * 7);
+                if wall_ms % 3 == 0 {
+                    rig.outbox.export(&mut Entries::default());
+                }
+                let segments: std::collections::BTreeSet<u32> =
+                    rig.outbox.lanes()[0].extents.iter().map(|extent| extent.segment).collect();
+                assert!(segments.len() as u64 * 8192 <= 24_576, "{ttl:?} {len}: segments {segments:?}");
+            }
+        }
+    }
 }

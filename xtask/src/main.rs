@@ -12,8 +12,10 @@ mod deploy;
 mod dist;
 mod functions;
 mod fuzz;
+mod mutants;
 mod need;
 mod qemu;
+mod sim;
 mod tests;
 mod wasm;
 mod wasm_target;
@@ -31,6 +33,8 @@ cargo xtask qemu [ARGS..]      the main job on an emulated arm64 board, also wit
 cargo xtask size               what the binaries that dist built weigh, and what each feature costs
 cargo xtask fuzz [TARGET] [--for 30m]
                                fuzzes what reads the bytes of others; without TARGET each in turn
+cargo xtask sim --seeds N      the real gateway in a virtual world of faults, a world a seed (--seed S, --for 60s, --help)
+cargo xtask mutants            deliberate bugs, one at a time: the virtual world must catch each
 
 WEIR_NO_RUSTUP=1               never ask rustup for a target: use Debian's packages
 WEIR_ZIG=FILE                  zig, for C and musl, in place of the one that is found or fetched
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         "qemu" => qemu::run(root, &rest),
         "size" => dist::size::run(root, &rest),
         "fuzz" => fuzz::run(root, &rest),
+        "sim" => sim::run(root, &rest),
+        "mutants" => mutants::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

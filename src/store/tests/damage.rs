@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rig::{LANES, MapKeyed, Model, Rig, settings};
 use crate::store::keyed::VALUE_MAX;
 use crate::store::mem_disk::MemDisk;
+use crate::store::read::TRIES_MAX;
 use crate::store::{Recovered, Store, find_salt};
 
 /// Every value that a key ever had.
@@ -164,4 +165,25 @@ fn a_lost_salt_is_found_in_the_data() {
     }
     assert_eq!(find_salt(&mut disk), Ok(Some(settings().salt)));
     assert_eq!(find_salt(&mut MemDisk::default()), Ok(None));
+}
+
+#[test]
+fn what_the_medium_cannot_read_now_is_an_error_and_a_loss_only_in_the_end() {
+    let disk = MemDisk::default();
+    let mut rig = Rig::new(&disk, 1);
+    rig.open().unwrap();
+    for _ in 0..4 {
+        rig.commit([true, true], 3000).unwrap();
+    }
+    let mut out = Vec::new();
+    // Read that lane once, so that its file is open, and another, so that its frame is not at hand.
+    for lane in [LANES[1], LANES[0]] {
+        assert_eq!(rig.store().read(lane, 1, 1 << 20, &mut out).unwrap().lost, None);
+    }
+    disk.cut_at(0);
+    assert!(rig.commit([true, true], 3000).is_err());
+    for _ in 0..TRIES_MAX {
+        assert!(rig.store().read(LANES[1], 1, 1 << 20, &mut out).is_err());
+    }
+    assert!(rig.store().read(LANES[1], 1, 1 << 20, &mut out).unwrap().lost.is_some());
 }
