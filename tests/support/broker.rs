@@ -91,6 +91,11 @@ impl Broker {
         }
     }
 
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port

@@ -34,6 +34,12 @@ impl Gateway {
         fs::write(self.folder.path().join("gateway.toml"), config).unwrap();
     }
 
+    /// Leaves the folder for whoever looks into it.
+    pub fn keep(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// A file or folder of its own.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

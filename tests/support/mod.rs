@@ -25,4 +25,6 @@ pub mod ledger;
 #[cfg(feature = "shell")]
 pub mod process;
 #[cfg(feature = "shell")]
+pub mod site;
+#[cfg(feature = "shell")]
 pub mod upstream;

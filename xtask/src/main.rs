@@ -8,6 +8,7 @@ mod c;
 mod demo;
 mod functions;
 mod need;
+mod proof;
 mod tests;
 mod wasm;
 mod wasm_target;
@@ -19,6 +20,13 @@ const USAGE: &str = "\
 cargo xtask functions          build the modules in functions/ to target/functions/NAME/
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
+
+cargo xtask crash --kills N    kill -9 of the real gateway among real brokers: nothing lost, nothing twice
+cargo xtask powercut --cuts N  the power cut at any write of a recorded run: nothing acknowledged lost, no failed start
+cargo xtask damage             every file of a store cut, zeroed, flipped: it starts, and says what that cost
+cargo xtask offline            a full outbox of 64 MiB: opened, resumed, drained
+cargo xtask soak --for 30m     2,000 messages a second with faults: memory flat, totals exact
+                               (each of them: --release for the shipped profile; --help for its options)
 
 WEIR_NO_RUSTUP=1               never ask rustup for the wasm32 target: use Debian's packages
 WEIR_WASM_LD=FILE              the linker for functions, in place of the one that is found";
@@ -32,6 +40,7 @@ fn main() -> ExitCode {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
+        proof if proof::COMMANDS.contains(&proof) => proof::run(root, proof, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {
