@@ -8,6 +8,7 @@
 
 mod crash;
 mod options;
+mod powercut;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -19,6 +20,7 @@ const USAGE: &str = "\
 cargo xtask WHAT [OPTIONS]
 
 crash     kill -9 at random moments, in the opening and at the first boot   --kills 1000 --seed 1
+powercut  the power cut at any call of a recorded run                       --cuts 1000 --seed 1
 
 Examples:
   cargo xtask crash --kills 25";
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let what = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
     let outcome = Options::read(&arguments).and_then(|options| match what.as_str() {
+        "powercut" => powercut::run(&options),
         "crash" => crash::run(&options),
         _ => Err(USAGE.to_owned()),
     });

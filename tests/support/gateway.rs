@@ -48,12 +48,20 @@ impl Gateway {
     /// Starts it.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "the gateway runs already");
-        self.child = Some(self.command().spawn().unwrap());
+        self.child = Some(self.command(&[]).spawn().unwrap());
     }
 
-    fn command(&self) -> Command {
+    /// Starts it as the last arguments of another program, which becomes it.
+    pub fn start_in(&mut self, wrapper: &[String]) {
+        assert!(self.child.is_none(), "the gateway runs already");
+        self.child = Some(self.command(wrapper).spawn().unwrap());
+    }
+
+    fn command(&self, wrapper: &[String]) -> Command {
         let log = OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let weir = env!("CARGO_BIN_EXE_weir");
+        let mut command = Command::new(wrapper.first().map_or(weir, String::as_str));
+        command.args(wrapper.iter().skip(1).map(String::as_str).chain((!wrapper.is_empty()).then_some(weir)));
         command.args(["run", "gateway.toml", "--metrics", &format!("127.0.0.1:{}", self.metrics)]);
         // As on a terminal, also where the tests themselves run under systemd.
         command.current_dir(self.folder.path()).stderr(log).env_remove("JOURNAL_STREAM");

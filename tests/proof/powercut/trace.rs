@@ -226,11 +226,14 @@ impl<'a> Reader<'a> {
     fn open(&mut self, arguments: &[&str], fd: i64) -> Result<Option<Event>, String> {
         self.open.remove(&fd);
         let (Some(path), flags) = (self.path(arguments[1])?, arguments[2]) else { return Ok(None) };
-        if self.dirs.contains(&path) {
+        if self.dirs.contains(&path) || flags.contains("O_DIRECTORY") {
             self.open.insert(fd, Open::Dir(path));
             return Ok(None);
         }
         let known = self.names.get(&path).copied();
+        if known.is_none() && !flags.contains("O_CREAT") {
+            return Err("opened, and never made".to_owned());
+        }
         let file = known.unwrap_or_else(|| self.add(path.clone(), 0));
         self.open.insert(fd, Open::File { file, at: 0, append: flags.contains("O_APPEND") });
         match known {
@@ -289,7 +292,8 @@ impl<'a> Reader<'a> {
             None if path.starts_with('/') => return Ok(None),
             None => &path,
         };
-        Ok(["weir-data", "upstream"].iter().any(|own| inside.starts_with(own)).then(|| inside.to_owned()))
+        let inside = inside.trim_end_matches('/').replace("//", "/");
+        Ok(["weir-data", "upstream"].iter().any(|own| inside.starts_with(own)).then_some(inside))
     }
 }
 
