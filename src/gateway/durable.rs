@@ -7,7 +7,7 @@ use super::message::Scratch;
 use super::outlets::Aggregates;
 use super::routing::{Routing, RoutingError};
 use super::{FoldCounts, Gateway, Slot, deadline::Interval};
-use crate::books::Books;
+use crate::books::{Books, DropReason};
 use crate::config::{Config, Trigger};
 use crate::effect::Effects;
 use crate::entry::{Entries, Space, put_varint, take_varint, unzigzag, zigzag};
@@ -127,7 +127,18 @@ impl Gateway {
             let text = format!("function {name} is not configured any more; its state ({values} values) is left aside");
             effects.say(log::Level::Warn, "", text);
         }
+        let damaged = |outbox: &Outbox| -> Vec<u64> {
+            outbox.lanes().iter().map(|lane| lane.totals().dropped[DropReason::Damaged as usize]).collect()
+        };
+        let before = damaged(&self.outbox);
         self.outbox.recovered(&mut self.books, &mut effects.releases);
+        for ((lane, before), after) in self.outbox.lanes().iter().zip(before).zip(damaged(&self.outbox)) {
+            if before < after {
+                let name = &lane.config().name;
+                let text = format!("lane {name}: {} records are damaged on flash and lost", after - before);
+                effects.say(log::Level::Error, "", text);
+            }
+        }
         self.end_windows(now, effects);
     }
 

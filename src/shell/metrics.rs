@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::books::DropReason;
 use crate::function::ErrorKind;
 use crate::gateway::Status;
-use crate::store::Stats;
+use crate::store::{Report, Stats};
 
 /// A request for the text: the loop answers it.
 pub type Scrape = oneshot::Sender<String>;
@@ -37,6 +37,8 @@ pub struct ShellNumbers {
     pub sinks: Vec<(String, bool)>,
     /// Commits, file syncs, and bytes written to journal, lanes, snapshots and keyed state.
     pub flash: Vec<(&'static str, u64)>,
+    /// What was found wrong with the store at the start, and what that cost.
+    pub damage: Vec<(&'static str, u64)>,
     /// Resident memory, bytes.
     pub rss: u64,
     /// What the budget says the process may take, bytes.
@@ -241,6 +243,10 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     for (kind, count) in &shell.flash {
         text.sample("flash_total", &format!("kind=\"{kind}\""), count);
     }
+    text.family("store_damage", "gauge", "What was found wrong with the store at the start, and what that cost");
+    for (kind, count) in &shell.damage {
+        text.sample("store_damage", &format!("kind=\"{kind}\""), count);
+    }
     text.single("process_resident_bytes", "gauge", "Resident memory", shell.rss);
     text.single("process_planned_bytes", "gauge", "Memory that the plan of `weir check` grants", shell.rss_planned);
     text.single("uptime_seconds", "gauge", "Time since the start", shell.uptime_us / 1_000_000);
@@ -261,6 +267,21 @@ pub fn flash(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("keyed-bytes", stats.keyed_bytes),
         ("keyed-failures", stats.keyed_failures),
         ("bad-frames", stats.bad_frames),
+    ]
+}
+
+/// What opening the store found, under its names on the page.
+#[must_use]
+pub fn damage(report: &Report) -> Vec<(&'static str, u64)> {
+    vec![
+        ("commits-lost", report.bad_frames),
+        ("records-lost", report.lost_records),
+        ("snapshots-unreadable", report.bad_snapshots),
+        ("bytes-set-aside", report.quarantined_bytes),
+        ("values-missing", u64::from(report.empty_but_expected)),
+        ("data-gone", u64::from(report.data_gone)),
+        ("healed", u64::from(report.healed)),
+        ("unfinished-writes", report.torn_tails + report.uncommitted_frames),
     ]
 }
 

@@ -24,7 +24,7 @@ use crate::entry::Entries;
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
 use crate::pacing::Pacing;
-use crate::store::CommitError;
+use crate::store::{CommitError, Report};
 use crate::time::Now;
 
 /// Entries taken from the inbox at once.
@@ -77,6 +77,8 @@ pub struct Parts {
     pub receive_max: u16,
     /// What the plan grants, bytes.
     pub rss_planned: u64,
+    /// What opening the store found.
+    pub found: Report,
 }
 
 /// The loop.
@@ -257,6 +259,15 @@ impl Loop {
 
     fn settled(&mut self, event: SinkEvent) {
         let now = self.parts.clock.now();
+        if let SinkEvent::Gone { lane, lost } = &event {
+            let name = self.parts.gateway.outbox().lanes().get(*lane).map_or("", |lane| &lane.config().name);
+            log::error!(
+                "lane {name}: {} records, {} to {}, are damaged on flash and lost; upstream gets a loss record",
+                lost.until_seq - lost.from_seq,
+                lost.from_seq,
+                lost.until_seq - 1
+            );
+        }
         let event = match &event {
             SinkEvent::Settled { lane, records } => Event::Settled { lane: *lane, records },
             SinkEvent::Gone { lane, lost } => Event::Gone { lane: *lane, lost: *lost },
@@ -390,6 +401,7 @@ impl Loop {
             broker: (link.connected, link.epoch),
             sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
             flash: metrics::flash(&stats),
+            damage: metrics::damage(&self.parts.found),
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
             uptime_us: now.mono_us,

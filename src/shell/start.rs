@@ -33,6 +33,8 @@ pub enum Failure {
     Io(std::io::Error, String),
     /// The store failed while running.
     Run(RunError),
+    /// It ended as it was asked to; but at its start, acknowledged data was lost.
+    DataLost,
 }
 
 impl std::fmt::Display for Failure {
@@ -42,6 +44,7 @@ impl std::fmt::Display for Failure {
             Self::Start(error) => write!(f, "{error}"),
             Self::Io(error, what) => write!(f, "{what}: {error}"),
             Self::Run(error) => write!(f, "{error}"),
+            Self::DataLost => f.write_str("ended as asked; but at this start the store had lost data, see above"),
         }
     }
 }
@@ -66,7 +69,8 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let names: Vec<String> = config.lanes.iter().map(|lane| lane.name.clone()).collect();
     let (store, recovered, answers) =
         StoreHandle::open(&config.store, &names, costs::DIRTY_BYTES_MAX.as_usize()).map_err(Failure::Store)?;
-    let mut effects = Effects::default();
+    let (mut effects, found) = (Effects::default(), recovered.report.clone());
+    let lost = found.is_loss();
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;
@@ -95,8 +99,10 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         policy: config.commit,
         receive_max: config.broker.in_flight,
         rss_planned: plan.budget.memory.total().0,
+        found,
     };
-    Loop::new(parts).run().await.map_err(Failure::Run)
+    Loop::new(parts).run().await.map_err(Failure::Run)?;
+    if lost { Err(Failure::DataLost) } else { Ok(()) }
 }
 
 async fn serve_metrics(address: Option<SocketAddr>) -> Result<mpsc::Receiver<metrics::Scrape>, Failure> {

@@ -13,7 +13,7 @@ use crate::frame::{FrameKind, HEADER};
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Scan, Tail, split_body};
 use super::keyed::{Dirty, Image, Keyed};
-use super::lane_log::{LaneLog, dir};
+use super::lane_log::{Behind, LaneLog, dir};
 use super::segment::{Base, file_name};
 use super::snapshot::{Loaded, Snapshots};
 use super::{CommitError, Extent, FrameCache, Settings, Store};
@@ -51,8 +51,10 @@ pub struct Report {
     pub torn_tails: u64,
     /// Lane frames of commits that did not happen: dropped.
     pub uncommitted_frames: u64,
-    /// Commits that are lost although later ones are there, by damage to the medium.
+    /// Commits that are lost, by damage to the medium: later ones are there, or records that only a later one can have written.
     pub bad_frames: u64,
+    /// Records that went with the commits that are lost at the end.
+    pub lost_records: u64,
     /// Snapshots that were damaged; the last is kept in `quarantine/`.
     pub bad_snapshots: u64,
     /// Bytes that were passed over or set aside.
@@ -61,6 +63,8 @@ pub struct Report {
     pub healed: bool,
     /// There is data, but the snapshot that it builds on is lost: values are missing.
     pub empty_but_expected: bool,
+    /// Nothing is there although this store has held data. Only the shell can know; see its identity file.
+    pub data_gone: bool,
     /// Commits replayed from the journal.
     pub replayed: u64,
 }
@@ -69,7 +73,8 @@ impl Report {
     /// Whether anything was lost that had been acknowledged.
     #[must_use]
     pub const fn is_loss(&self) -> bool {
-        (self.bad_frames > 0 && !self.healed) || self.empty_but_expected || self.quarantined_bytes > 0 && !self.healed
+        let damaged = self.bad_frames > 0 || self.quarantined_bytes > 0;
+        (damaged && !self.healed) || self.empty_but_expected || self.data_gone
     }
 }
 
@@ -229,7 +234,13 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         }
         report.empty_but_expected = base_lost && !report.healed;
         let adopt = base_lost || found_nothing;
-        let lanes = open_lanes(&mut base, settings, &replay.tails, adopt, &mut report)?;
+        let (lanes, behind) = open_lanes(&mut base, settings, &replay.tails, adopt, &mut report)?;
+        if !report.healed && !adopt {
+            // A lane's frame is written when the commit before its own is on flash.
+            let lost = behind.newest.saturating_sub(journal.last_commit() + 1);
+            report.bad_frames += lost;
+            report.lost_records = if lost > 0 { behind.older_records } else { 0 };
+        }
         let mut dirty = Dirty::new(covered, journal.last_commit(), settings.dirty_bytes_max);
         for key in &replay.touched {
             dirty.note(key, replay.entries.get(key).map(Vec::as_slice));
@@ -298,22 +309,23 @@ fn open_lanes<D: Disk>(
     tails: &BTreeMap<String, Tail>,
     adopt: bool,
     report: &mut Report,
-) -> Result<Vec<LaneLog<D::File>>, DiskError> {
+) -> Result<(Vec<LaneLog<D::File>>, Behind), DiskError> {
     let mut names = settings.lanes.clone();
     for name in tails.keys().cloned().chain(base.disk.list_dirs("lanes")?) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    let mut lanes = Vec::new();
+    let (mut lanes, mut behind) = (Vec::new(), Behind::default());
     for name in names {
         let (lane, scan) = LaneLog::open(base, &name, settings.salt, tails.get(&name).copied(), adopt)?;
         report.uncommitted_frames += scan.uncommitted;
         report.empty_but_expected |= scan.adopted && !report.healed;
         report.quarantined_bytes += scan.quarantined_bytes;
+        behind.join(scan.behind);
         lanes.push(lane);
     }
-    Ok(lanes)
+    Ok((lanes, behind))
 }
 
 fn recommit<D: Disk>(base: &mut Base<D>, journal: &mut Journal<D::File>, scan: Scan) -> Result<(), CommitError> {

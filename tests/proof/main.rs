@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod crash;
+mod damage;
 mod options;
 mod powercut;
 #[path = "../support/mod.rs"]
@@ -20,7 +21,8 @@ const USAGE: &str = "\
 cargo xtask WHAT [OPTIONS]
 
 crash     kill -9 at random moments, in the opening and at the first boot   --kills 1000 --seed 1
-powercut  the power cut at any call of a recorded run                       --cuts 1000 --seed 1
+powercut  the power cut at any call of a recorded run                       --cuts 1000 --seed 1 --lies 0
+damage    every file of a store damaged in every way                        --flips 16 --share 1 (every n-th case)
 
 Examples:
   cargo xtask crash --kills 25";
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let what = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
     let outcome = Options::read(&arguments).and_then(|options| match what.as_str() {
         "powercut" => powercut::run(&options),
+        "damage" => damage::run(&options),
         "crash" => crash::run(&options),
         _ => Err(USAGE.to_owned()),
     });

@@ -73,5 +73,6 @@ Examples:
   weir run
   weir run /etc/weir/gateway.toml --metrics 127.0.0.1:9187
 
-Exit codes: 0 ended on request, 78 configuration refused.
+Exit codes: 0 ended on request; 65 the same, but the store had lost acknowledged data when it was opened (the log says what);
+69 cannot start (data folder, metrics address); 74 the disk failed: restart it; 78 configuration refused.
 ";

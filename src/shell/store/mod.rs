@@ -5,11 +5,10 @@
 //! - One process per data folder: a lock file is held for as long as the store is open.
 
 mod disk;
+mod identity;
 mod sled_state;
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self as jobs, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::sink::Records;
 use crate::config::StoreConfig;
 use crate::effect::Effects;
-use crate::store::{Batch, Commit, CommitError, Flush, LaneAppend, Recovered, Settings, Stats, Store, find_salt};
+use crate::store::{Batch, Commit, CommitError, Flush, LaneAppend, Recovered, Settings, Stats, Store};
+
+use identity::Identity;
 
 pub use disk::Folder;
 pub use sled_state::SledState;
@@ -109,18 +110,23 @@ impl StoreHandle {
         let dir = &config.dir;
         fs::create_dir_all(dir).map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
         let lock = lock(dir)?;
-        let (salt, is_new) = identity(dir)?;
+        let mut identity = Identity::open(dir)?;
         let settings = Settings {
             segment_bytes: u32::try_from(config.segment_bytes.0).unwrap_or(u32::MAX),
             journal_bytes_max: config.journal_bytes_max.0,
             dirty_bytes_max,
-            salt,
+            salt: identity.salt,
             lanes: lanes.to_vec(),
         };
         let keyed = config.sled.then(|| SledState::new(&dir.join("state"), config.sled_cache));
         let opened = Store::open(Folder::new(dir), keyed, &settings);
-        let (store, recovered) = opened.map_err(|error| OpenError::Store(error, dir.clone()))?;
-        report(dir, &recovered, is_new);
+        let (store, mut recovered) = opened.map_err(|error| OpenError::Store(error, dir.clone()))?;
+        if recovered.entries.is_empty() {
+            recovered.report.data_gone = identity.has_held_data;
+        } else {
+            identity.mark();
+        }
+        report(dir, &recovered);
         let (jobs, todo) = jobs::sync_channel(JOBS_MAX);
         let (answers, answered) = mpsc::channel(2);
         let stats = Arc::new(Mutex::new(store.stats()));
@@ -133,6 +139,7 @@ impl StoreHandle {
             snapshot_interval: Duration::from_millis(config.snapshot_interval.0),
             late_snapshot: None,
             in_step: true,
+            identity,
             _lock: lock,
         };
         let thread = std::thread::Builder::new().name("weir-store".to_owned()).spawn(move || worker.run(&todo));
@@ -202,6 +209,7 @@ struct Worker {
     /// Whether the last commit happened. If not, the gateway is ahead of the flash, and so is its snapshot: written now, it would
     /// show the entries of a commit whose records are missing.
     in_step: bool,
+    identity: Identity,
     _lock: File,
 }
 
@@ -252,6 +260,7 @@ impl Worker {
                 self.in_step = result.is_ok();
                 if result.is_ok() {
                     self.late_snapshot = None;
+                    self.identity.mark();
                 }
                 let wants_snapshot = snapshot_due || self.store.needs_snapshot();
                 let answer = CommitAnswer { effects, result, wants_snapshot };
@@ -363,43 +372,16 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The folder's own number, made once; frames of another folder are never valid here. And whether it is new.
-///
-/// Everything hangs on this number, so a damaged or missing file must not decide: where there is data, the data tells.
-fn identity(dir: &Path) -> Result<(u32, bool), OpenError> {
-    let path = dir.join("identity");
-    let written = fs::read_to_string(&path).ok().and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
-    let found = find_salt(&mut Folder::new(dir)).map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
-    let salt = found.or(written).unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    if written == Some(salt) {
-        return Ok((salt, false));
-    }
-    let write = || {
-        let temporary = dir.join("identity.tmp");
-        let mut file = File::create(&temporary)?;
-        writeln!(file, "{salt:08x}")?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    if found.is_some() {
-        log::warn!("{}: was damaged or missing and is written anew from the data", path.display());
-        // A full disk is no reason to stay away: the data tells the next time as well.
-        let _ = write();
-        return Ok((salt, false));
-    }
-    write().map_err(|error| OpenError::Io(error, format!("cannot write {}", path.display())))?;
-    Ok((salt, true))
-}
-
 /// Says what was found wrong, and what it cost.
-fn report(dir: &Path, recovered: &Recovered, is_new: bool) {
+fn report(dir: &Path, recovered: &Recovered) {
     let report = &recovered.report;
     let dir = dir.display();
-    if report.is_loss() {
+    if report.bad_frames + report.bad_snapshots + report.quarantined_bytes > 0 {
         log::error!(
-            "{dir}: the store was damaged: {} commits lost, {} snapshots unreadable, {} bytes set aside; the rest is sound",
+            "{dir}: the store was damaged: {} commits lost ({} records with them), {} snapshots unreadable, {} bytes set aside; \
+             the rest is sound",
             report.bad_frames,
+            report.lost_records,
             report.bad_snapshots,
             report.quarantined_bytes
         );
@@ -410,13 +392,16 @@ fn report(dir: &Path, recovered: &Recovered, is_new: bool) {
     if report.healed {
         log::warn!("{dir}: damage was healed from the keyed store");
     }
+    if report.data_gone {
+        log::error!(
+            "{dir}: the store is EMPTY although it has held data: meters, state and what waited for upstream are gone. \
+             Restore the folder, or remove its file `identity` to say that this is meant"
+        );
+    }
     if 0 < report.torn_tails + report.uncommitted_frames {
         let dropped = report.torn_tails + report.uncommitted_frames;
-        log::info!("{dir}: {dropped} unfinished writes were dropped: none of it had been acknowledged");
-    }
-    if !is_new && recovered.entries.is_empty() {
-        log::warn!(
-            "{dir}: the store is empty although it has an identity: either nothing was ever committed, or its data is gone"
-        );
+        let proven = report.bad_frames == 0;
+        let what = if proven { ": none of it had been acknowledged" } else { "" };
+        log::info!("{dir}: {dropped} unfinished writes were dropped{what}");
     }
 }

@@ -8,7 +8,7 @@
 //!   so: it is its own test), but it always starts.
 //! - The broker may not have had the last acknowledgements: it then sends again what was committed.
 
-mod broker;
+pub mod broker;
 mod record;
 mod replay;
 mod trace;
