@@ -274,7 +274,7 @@ pub fn flash(stats: &Stats) -> Vec<(&'static str, u64)> {
 #[must_use]
 pub fn damage(report: &Report) -> Vec<(&'static str, u64)> {
     vec![
-        ("commits-lost", report.bad_frames),
+        ("commits-lost", report.bad_frames + report.cut_commits),
         ("records-lost", report.lost_records),
         ("snapshots-unreadable", report.bad_snapshots),
         ("bytes-set-aside", report.quarantined_bytes),

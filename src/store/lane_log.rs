@@ -275,13 +275,15 @@ impl<F: DiskFile> LaneLog<F> {
         self.tail.segment + 1
     }
 
-    /// Opens the lane as the journal left it (`tail`); with `adopt`, the journal is lost and the frames themselves tell.
+    /// Opens the lane as the journal left it (`tail`); with `adopt`, the journal is lost and the frames themselves tell. Commits
+    /// through `through` have happened although the journal may have lost what they say of the lane (0: it has lost nothing).
     pub fn open<D: Disk<File = F>>(
         base: &mut Base<D>,
         name: &str,
         store_salt: u32,
         tail: Option<Tail>,
         adopt: bool,
+        through: u64,
     ) -> Result<(Self, LaneScan), DiskError> {
         let dir = dir(name);
         base.disk.create_dir(&dir)?;
@@ -302,6 +304,8 @@ impl<F: DiskFile> LaneLog<F> {
         let present = numbers(&mut base.disk, &lane.dir)?;
         if tail.is_none() && adopt {
             scan.adopted = lane.adopt(base, &present)?;
+        } else if through > 0 {
+            lane.extend(base, &present, through)?;
         }
         for number in present {
             lane.open_segment(base, number, &mut scan)?;
@@ -384,6 +388,35 @@ impl<F: DiskFile> LaneLog<F> {
         }
         self.tail.next_seq = 1;
         Ok(false)
+    }
+
+    /// Moves the tail over whole frames that go on from it without a gap and belong to commits that are known to have happened.
+    fn extend<D: Disk<File = F>>(
+        &mut self,
+        base: &mut Base<D>,
+        present: &[u32],
+        through: u64,
+    ) -> Result<(), DiskError> {
+        let (first, mut tail, mut body) = (self.tail.segment, self.tail, Vec::new());
+        self.tail.next_seq = u64::MAX;
+        for number in present.iter().copied().filter(|number| first <= *number) {
+            let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(number)))? else { continue };
+            let mut at = if number == tail.segment { tail.end } else { 0 };
+            while let Some((offset, head)) = self.find(&file, number, at, file_end(&file), tail.next_seq) {
+                body.resize(head.body_len as usize, 0);
+                let read = file.read_at(u64::from(offset + HEADER), &mut body)?;
+                let whole = read == body.len() && crc32fast::hash(&body) == head.body_crc;
+                if !whole || head.first != tail.next_seq || through < head.commit {
+                    break;
+                }
+                at = align_up(offset + head.frame_len(), CELL);
+                let next_message = head.first_message + u64::from(head.messages);
+                let next_seq = head.first + u64::from(head.count);
+                tail = Tail { segment: number, end: align_up(at, PAGE), next_seq, next_message };
+            }
+        }
+        self.tail = tail;
+        Ok(())
     }
 
     /// The first header at or behind `at` that fits: a frame that ends by `end` and continues the sequence `expected`.

@@ -51,9 +51,11 @@ pub struct Report {
     pub torn_tails: u64,
     /// Lane frames of commits that did not happen: dropped.
     pub uncommitted_frames: u64,
-    /// Commits that are lost, by damage to the medium: later ones are there, or records that only a later one can have written.
+    /// Commits that are lost although later ones are there, by damage to the medium.
     pub bad_frames: u64,
-    /// Records that went with the commits that are lost at the end.
+    /// Commits that are lost at the end: records are there that only later ones can have written. At least so many.
+    pub cut_commits: u64,
+    /// Records that went with them.
     pub lost_records: u64,
     /// Snapshots that were damaged; the last is kept in `quarantine/`.
     pub bad_snapshots: u64,
@@ -74,7 +76,7 @@ impl Report {
     #[must_use]
     pub const fn is_loss(&self) -> bool {
         let damaged = self.bad_frames > 0 || self.quarantined_bytes > 0;
-        (damaged && !self.healed) || self.empty_but_expected || self.data_gone
+        (damaged && !self.healed) || self.cut_commits > 0 || self.empty_but_expected || self.data_gone
     }
 }
 
@@ -234,11 +236,13 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         }
         report.empty_but_expected = base_lost && !report.healed;
         let adopt = base_lost || found_nothing;
-        let (lanes, behind) = open_lanes(&mut base, settings, &replay.tails, adopt, &mut report)?;
-        if !report.healed && !adopt {
+        // A lane's tail is in the commits that append to it, so a hole may hide where a lane ends.
+        let through = if report.bad_frames > 0 { journal.last_commit() } else { 0 };
+        let (lanes, behind) = open_lanes(&mut base, settings, &replay.tails, (adopt, through), &mut report)?;
+        if !adopt {
             // A lane's frame is written when the commit before its own is on flash.
             let lost = behind.newest.saturating_sub(journal.last_commit() + 1);
-            report.bad_frames += lost;
+            report.cut_commits = lost;
             report.lost_records = if lost > 0 { behind.older_records } else { 0 };
         }
         let mut dirty = Dirty::new(covered, journal.last_commit(), settings.dirty_bytes_max);
@@ -307,7 +311,7 @@ fn open_lanes<D: Disk>(
     base: &mut Base<D>,
     settings: &Settings,
     tails: &BTreeMap<String, Tail>,
-    adopt: bool,
+    (adopt, through): (bool, u64),
     report: &mut Report,
 ) -> Result<(Vec<LaneLog<D::File>>, Behind), DiskError> {
     let mut names = settings.lanes.clone();
@@ -318,7 +322,7 @@ fn open_lanes<D: Disk>(
     }
     let (mut lanes, mut behind) = (Vec::new(), Behind::default());
     for name in names {
-        let (lane, scan) = LaneLog::open(base, &name, settings.salt, tails.get(&name).copied(), adopt)?;
+        let (lane, scan) = LaneLog::open(base, &name, settings.salt, tails.get(&name).copied(), adopt, through)?;
         report.uncommitted_frames += scan.uncommitted;
         report.empty_but_expected |= scan.adopted && !report.healed;
         report.quarantined_bytes += scan.quarantined_bytes;

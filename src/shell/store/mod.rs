@@ -376,11 +376,11 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 fn report(dir: &Path, recovered: &Recovered) {
     let report = &recovered.report;
     let dir = dir.display();
-    if report.bad_frames + report.bad_snapshots + report.quarantined_bytes > 0 {
+    if report.bad_frames + report.cut_commits + report.bad_snapshots + report.quarantined_bytes > 0 {
         log::error!(
             "{dir}: the store was damaged: {} commits lost ({} records with them), {} snapshots unreadable, {} bytes set aside; \
              the rest is sound",
-            report.bad_frames,
+            report.bad_frames + report.cut_commits,
             report.lost_records,
             report.bad_snapshots,
             report.quarantined_bytes
@@ -400,7 +400,7 @@ fn report(dir: &Path, recovered: &Recovered) {
     }
     if 0 < report.torn_tails + report.uncommitted_frames {
         let dropped = report.torn_tails + report.uncommitted_frames;
-        let proven = report.bad_frames == 0;
+        let proven = report.bad_frames + report.cut_commits == 0;
         let what = if proven { ": none of it had been acknowledged" } else { "" };
         log::info!("{dir}: {dropped} unfinished writes were dropped{what}");
     }
