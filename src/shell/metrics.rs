@@ -39,6 +39,8 @@ pub struct ShellNumbers {
     pub flash: Vec<(&'static str, u64)>,
     /// What was found wrong with the store at the start, and what that cost.
     pub damage: Vec<(&'static str, u64)>,
+    /// How long opening the store took, microseconds.
+    pub open_us: u64,
     /// Resident memory, bytes.
     pub rss: u64,
     /// What the budget says the process may take, bytes.
@@ -247,6 +249,8 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     for (kind, count) in &shell.damage {
         text.sample("store_damage", &format!("kind=\"{kind}\""), count);
     }
+    let open_seconds = shell.open_us as f64 / 1e6;
+    text.single("store_open_seconds", "gauge", "How long opening the store took at the start", open_seconds);
     text.single("process_resident_bytes", "gauge", "Resident memory", shell.rss);
     text.single("process_planned_bytes", "gauge", "Memory that the plan of `weir check` grants", shell.rss_planned);
     text.single("uptime_seconds", "gauge", "Time since the start", shell.uptime_us / 1_000_000);

@@ -77,8 +77,8 @@ pub struct Parts {
     pub receive_max: u16,
     /// What the plan grants, bytes.
     pub rss_planned: u64,
-    /// What opening the store found.
-    pub found: Report,
+    /// What opening the store found, and how long it took.
+    pub found: (Report, u64),
 }
 
 /// The loop.
@@ -401,7 +401,8 @@ impl Loop {
             broker: (link.connected, link.epoch),
             sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
             flash: metrics::flash(&stats),
-            damage: metrics::damage(&self.parts.found),
+            damage: metrics::damage(&self.parts.found.0),
+            open_us: self.parts.found.1,
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
             uptime_us: now.mono_us,

@@ -67,10 +67,11 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let config = &plan.loaded.config;
     let mut clock = Clock::default();
     let names: Vec<String> = config.lanes.iter().map(|lane| lane.name.clone()).collect();
+    let before_us = clock.now().mono_us;
     let (store, recovered, answers) =
         StoreHandle::open(&config.store, &names, costs::DIRTY_BYTES_MAX.as_usize()).map_err(Failure::Store)?;
-    let (mut effects, found) = (Effects::default(), recovered.report.clone());
-    let lost = found.is_loss();
+    let found = (recovered.report.clone(), clock.now().mono_us - before_us);
+    let (mut effects, lost) = (Effects::default(), found.0.is_loss());
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;

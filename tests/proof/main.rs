@@ -8,8 +8,10 @@
 
 mod crash;
 mod damage;
+mod offline;
 mod options;
 mod powercut;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -23,9 +25,12 @@ cargo xtask WHAT [OPTIONS]
 crash     kill -9 at random moments, in the opening and at the first boot   --kills 1000 --seed 1
 powercut  the power cut at any call of a recorded run                       --cuts 1000 --seed 1 --lies 0
 damage    every file of a store damaged in every way                        --flips 16 --share 1 (every n-th case)
+offline   a full outbox: opened, resumed, drained                           --mib 60
+soak      2,000 messages a second with faults                               --for 30m --seed 1
 
 Examples:
-  cargo xtask crash --kills 25";
+  cargo xtask crash --kills 25
+  cargo xtask soak --for 30s";
 
 /// What became of a proof: `false` if something does not hold.
 type Outcome = Result<bool, String>;
@@ -36,6 +41,8 @@ fn main() -> ExitCode {
     let outcome = Options::read(&arguments).and_then(|options| match what.as_str() {
         "powercut" => powercut::run(&options),
         "damage" => damage::run(&options),
+        "offline" => offline::run(&options),
+        "soak" => soak::run(&options),
         "crash" => crash::run(&options),
         _ => Err(USAGE.to_owned()),
     });

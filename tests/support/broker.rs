@@ -91,6 +91,15 @@ impl Broker {
         }
     }
 
+    /// It does nothing for a while: SIGSTOP and SIGCONT.
+    pub fn stall(&self, time: Duration) {
+        if let Some(child) = &self.child {
+            process::signal("STOP", child.id());
+            std::thread::sleep(time);
+            process::signal("CONT", child.id());
+        }
+    }
+
     /// Whether it runs.
     pub fn is_up(&self) -> bool {
         self.child.is_some()
