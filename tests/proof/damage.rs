@@ -196,7 +196,7 @@ fn gateway(broker: &Script, is_upstream_away: bool) -> Gateway {
     let mut config = site.config();
     if is_upstream_away {
         let nobody = format!("type = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"", super::support::broker::free_port());
-        config = config.replace("type = \"file\"\ndir = \"upstream\"\nfiles-max = 1000", &nobody);
+        config = config.replace("type = \"file\"\ndir = \"upstream\"\nfiles-max = 200", &nobody);
         // Several segments of the journal behind the last snapshot.
         config = config.replace("journal-bytes-max = \"256 KiB\"", "journal-bytes-max = \"1 MiB\"");
         config = config.replace("snapshot-interval = \"2 s\"", "snapshot-interval = \"5 s\"");

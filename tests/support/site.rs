@@ -104,7 +104,7 @@ impl Site {
         let Self { broker, version, store, more, .. } = self;
         let cloud = match &self.cloud {
             Some(url) => format!("type = \"mqtt\"\nversion = \"{version}\"\nurl = \"{url}\""),
-            None => "type = \"file\"\ndir = \"upstream\"\nfiles-max = 1000".to_owned(),
+            None => "type = \"file\"\ndir = \"upstream\"\nfiles-max = 200".to_owned(),
         };
         format!(
             r##"
@@ -166,7 +166,7 @@ name = "cloud"
 name = "disk"
 type = "file"
 dir = "upstream"
-files-max = 1000
+files-max = 200
 "##
         )
     }
