@@ -22,6 +22,8 @@ pub enum Space {
     State = b's',
     /// A function's usage totals: `u` + function name.
     Usage = b'u',
+    /// Where a function's period of usage began: `p` + function name.
+    Period = b'p',
 }
 
 /// A list of entries in encoded form, appended to and cleared, never shrunk.

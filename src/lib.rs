@@ -14,7 +14,6 @@ pub mod time;
 pub mod topic;
 pub mod entry;
 pub mod record;
-pub mod dead_letter;
 pub mod field;
 pub mod filter;
 pub mod strict;
@@ -23,6 +22,7 @@ pub mod manifest;
 pub mod config;
 pub mod budget;
 pub mod function;
+pub mod dead_letter;
 pub mod window;
 pub mod trigger;
 pub mod marks;
@@ -32,9 +32,11 @@ pub mod pacing;
 pub mod frame;
 pub mod store;
 pub mod effect;
+pub mod keeper;
 pub mod outbox;
 pub mod event;
 pub mod gateway;
+pub mod cycle;
 pub mod envelope;
 
 #[cfg(feature = "shell")]

@@ -347,6 +347,12 @@ impl Lane {
         self.extents.iter().map(|extent| u64::from(extent.bytes)).sum()
     }
 
+    /// Bytes of records that wait for the next commit.
+    #[must_use]
+    pub const fn staged_bytes(&self) -> usize {
+        self.staged.records.len()
+    }
+
     /// Bytes of flash that a frame with `records` bytes takes at most, behind what is there.
     fn frame_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
         let body = u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX);

@@ -71,7 +71,7 @@ pub struct Usage {
     pub time_us: u64,
     /// Payload bytes handed in.
     pub bytes_in: u64,
-    /// Bytes emitted (topics and payloads) by calls that succeeded.
+    /// Bytes put out (topics and payloads) by calls that succeeded: emitted, or kept.
     pub bytes_out: u64,
     /// Largest linear memory, bytes.
     pub peak_memory: u64,

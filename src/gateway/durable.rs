@@ -6,6 +6,7 @@ use super::complaints::Complaints;
 use super::message::Scratch;
 use super::outlets::Aggregates;
 use super::routing::{Routing, RoutingError};
+use super::usage::{Period, Periods};
 use super::{FoldCounts, Gateway, Slot, deadline::Interval};
 use crate::books::{Books, DropReason};
 use crate::config::{Config, Trigger};
@@ -72,7 +73,9 @@ impl Gateway {
                 report: function_config.report,
                 meter_first,
                 filtered: 0,
+                misfits: 0,
                 usage_dirty: false,
+                period: None,
             });
         }
         let reads: Vec<bool> = slots.iter().map(|slot| slot.function.reads_fields()).collect();
@@ -84,6 +87,7 @@ impl Gateway {
             hops_max: config.hops_max,
             routing,
             intervals: intervals(config, now),
+            usage_periods: None,
             paths,
             windows: Windows::new(meters).map_err(StartError::Windows)?,
             dead_letter_lane: outbox.lane_named("dead-letter"),
@@ -106,6 +110,9 @@ impl Gateway {
             slots,
         };
         gateway.recover(recovered, now, effects);
+        let begun = gateway.timeline.peek(now);
+        gateway.usage_periods = Periods::new(config, &mut gateway.slots, begun);
+        gateway.dirty |= gateway.usage_periods.is_some();
         Ok(gateway)
     }
 
@@ -199,6 +206,10 @@ impl Gateway {
                 let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
                 slot.function.restore_usage(&Usage::decode(value)?);
             }
+            space if space == Space::Period as u8 => {
+                let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
+                slot.period = Some(Period::decode(value)?);
+            }
             _ => return None,
         }
         Some(())
@@ -236,11 +247,12 @@ impl Gateway {
     pub fn export(&mut self, now: Now, entries: &mut Entries) {
         let now = self.timeline.read(now);
         self.windows.export(entries);
-        for slot in &self.slots {
+        for slot in &mut self.slots {
             for (key, value) in slot.function.state_entries() {
                 entries.put(&[&[Space::State as u8], slot.name.as_bytes(), &[0], key], value);
             }
             slot.save_usage(entries, &mut self.bytes);
+            slot.save_period(true, entries, &mut self.bytes);
         }
         self.marks.export(entries);
         self.outbox.export(entries);
@@ -267,7 +279,7 @@ fn function_of(key: &[u8]) -> Option<&[u8]> {
     let (space, rest) = key.split_first()?;
     match *space {
         space if space == Space::State as u8 => Some(&rest[..rest.iter().position(|byte| *byte == 0)?]),
-        space if space == Space::Usage as u8 => Some(rest),
+        space if space == Space::Usage as u8 || space == Space::Period as u8 => Some(rest),
         _ => None,
     }
 }
@@ -289,6 +301,7 @@ impl Slot {
         if core::mem::take(&mut self.usage_dirty) {
             self.save_usage(entries, scratch);
         }
+        self.save_period(false, entries, scratch);
     }
 
     fn save_usage(&self, entries: &mut Entries, scratch: &mut Vec<u8>) {

@@ -70,8 +70,9 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let before_us = clock.now().mono_us;
     let (store, recovered, answers) =
         StoreHandle::open(&config.store, &names, costs::DIRTY_BYTES_MAX.as_usize()).map_err(Failure::Store)?;
-    let found = (recovered.report.clone(), clock.now().mono_us - before_us);
-    let (mut effects, lost) = (Effects::default(), found.0.is_loss());
+    let open_us = clock.now().mono_us - before_us;
+    let (found, lost) = (metrics::found(&recovered.report), recovered.report.is_loss());
+    let mut effects = Effects::default();
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;
@@ -101,6 +102,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         receive_max: config.broker.in_flight,
         rss_planned: plan.budget.memory.total().0,
         found,
+        open_us,
     };
     Loop::new(parts).run().await.map_err(Failure::Run)?;
     if lost { Err(Failure::DataLost) } else { Ok(()) }

@@ -1,6 +1,7 @@
 //! Faults: what is wrong with a file of the configuration, in a form that leads to the repair.
 //!
 //! - A fault names file and key; its text says what was wished, what room there is or what form is taken.
+//! - Control characters are escaped: what a file says must not move the cursor of whoever reads the faults.
 //! - The list is bounded: past [`FAULTS_MAX`] faults are counted only.
 
 use core::cell::RefCell;
@@ -25,7 +26,7 @@ pub struct Fault {
     pub severity: Severity,
     /// The file, as it was named.
     pub file: String,
-    /// The key, from the top of the file, entries of lists by their names: `function.mean.memory`.
+    /// The key, from the top of the file, entries of lists by their names: `function.mean.limits.memory`.
     pub key: String,
     /// Wish and room, or what is wrong and the repair.
     pub text: String,
@@ -67,7 +68,7 @@ impl Faults {
         let mut found = self.0.borrow_mut();
         found.refusals += usize::from(severity == Severity::Refusal);
         if found.list.len() < FAULTS_MAX {
-            found.list.push(Fault { severity, file: file.to_owned(), key: key.to_owned(), text: text.to_owned() });
+            found.list.push(Fault { severity, file: plain(file), key: plain(key), text: plain(text) });
         } else {
             found.left_off += 1;
         }
@@ -94,4 +95,16 @@ impl Faults {
         }
         found.list
     }
+}
+
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_debug());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
 }

@@ -251,7 +251,7 @@ struct Found {
     log: String,
     /// `None`: it did not start, or did not get through.
     end: Option<i32>,
-    /// `store_damage`, by kind.
+    /// `store_found`, by kind.
     damage: BTreeMap<String, f64>,
     /// Records of all lanes counted as damaged.
     damaged_records: f64,
@@ -261,12 +261,12 @@ struct Found {
 impl Found {
     /// Whether log or numbers say that something is gone.
     fn is_told(&self) -> bool {
-        let kinds = ["commits-lost", "records-lost", "bytes-set-aside", "values-missing", "data-gone"];
+        let kinds = ["bad-frames", "cut-commits", "quarantined-bytes", "lost-snapshot", "data-gone"];
         self.damaged_records > 0.0 || kinds.iter().any(|kind| self.damage.get(*kind).is_some_and(|count| *count > 0.0))
     }
 
     fn unfinished(&self) -> bool {
-        self.damage.get("unfinished-writes").is_some_and(|count| *count > 0.0)
+        self.damage.get("unfinished").is_some_and(|count| *count > 0.0)
     }
 }
 
@@ -293,7 +293,7 @@ fn start_on(left: &Left, case: &Case) -> Found {
             && LANES.iter().all(|lane| numbers.waiting(lane) == 0.0)
         {
             let of = |line: &str| {
-                let (kind, value) = line.strip_prefix("weir_store_damage{kind=\"")?.split_once("\"} ")?;
+                let (kind, value) = line.strip_prefix("weir_store_found{kind=\"")?.split_once("\"} ")?;
                 Some((kind.to_owned(), value.parse().ok()?))
             };
             found.damage = numbers.text.lines().filter_map(of).collect();
@@ -397,8 +397,8 @@ fn examine(left: &Left, case: &Case, tally: &Mutex<Tally>) {
 fn is_lost_at_start(found: &Found) -> bool {
     let count = |kind: &str| found.damage.get(kind).copied().unwrap_or(0.0);
     // What is healed costs nothing; commits that are lost at the end cannot be.
-    let damaged = count("commits-lost") + count("bytes-set-aside") > 0.0 && count("healed") == 0.0;
-    damaged || count("records-lost") > 0.0 || count("values-missing") + count("data-gone") > 0.0
+    let damaged = count("bad-frames") + count("quarantined-bytes") > 0.0 && count("healed") == 0.0;
+    damaged || count("cut-commits") + count("lost-snapshot") + count("data-gone") > 0.0
 }
 
 /// The row of a file: its folder, or itself.

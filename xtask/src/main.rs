@@ -5,7 +5,11 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod c;
+mod cross;
+mod debian;
 mod demo;
+mod deploy;
+mod dist;
 mod functions;
 mod need;
 mod proof;
@@ -20,6 +24,9 @@ const USAGE: &str = "\
 cargo xtask functions          build the modules in functions/ to target/functions/NAME/
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
+cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
+cargo xtask deploy --board NAME USER@HOST   the package over ssh: installed, started, ready
+cargo xtask size               what the binaries that dist built weigh, and what each feature costs
 
 cargo xtask crash --kills N    kill -9 of the real gateway among real brokers: nothing lost, nothing twice
 cargo xtask powercut --cuts N  the power cut at any write of a recorded run: nothing acknowledged lost, no failed start
@@ -28,7 +35,8 @@ cargo xtask offline            a full outbox of 64 MiB: opened, resumed, drained
 cargo xtask soak --for 30m     2,000 messages a second with faults: memory flat, totals exact
                                (each of them: --release for the shipped profile; --help for its options)
 
-WEIR_NO_RUSTUP=1               never ask rustup for the wasm32 target: use Debian's packages
+WEIR_NO_RUSTUP=1               never ask rustup for a target: use Debian's packages
+WEIR_ZIG=FILE                  zig, for C and musl, in place of the one that is found or fetched
 WEIR_WASM_LD=FILE              the linker for functions, in place of the one that is found";
 
 fn main() -> ExitCode {
@@ -41,6 +49,9 @@ fn main() -> ExitCode {
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
         proof if proof::COMMANDS.contains(&proof) => proof::run(root, proof, &rest),
+        "dist" => dist::run(root, &rest),
+        "deploy" => deploy::run(root, &rest),
+        "size" => dist::size::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

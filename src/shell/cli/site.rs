@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::config::Site;
+use crate::config::{NO_SUCH_FILE, Site};
 
 /// Longest configuration file that is read; more is not a configuration.
 const TEXT_MAX: u64 = 1 << 20;
@@ -57,7 +57,7 @@ impl Site for Machine {
 /// An error without the number of the operating system.
 pub(super) fn plain(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => String::from("no such file"),
+        ErrorKind::NotFound => String::from(NO_SUCH_FILE),
         ErrorKind::PermissionDenied => String::from("may not be read or written by this user"),
         _ => error.to_string(),
     }
