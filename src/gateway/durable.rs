@@ -160,7 +160,11 @@ impl Gateway {
         let count = u64::try_from(residue.unsigned_abs()).unwrap_or(u64::MAX);
         if residue > 0 {
             self.books.drop(DropReason::Damaged, count);
-            effects.say(log::Level::Error, "", format!("{count} messages went with the damage; they are counted as such"));
+            effects.say(
+                log::Level::Error,
+                "",
+                format!("{count} messages went with the damage; they are counted as such"),
+            );
         } else if residue < 0 {
             self.books.received += count;
             let text = format!("the store holds {count} messages that its damaged books do not know; they are entered");

@@ -297,7 +297,8 @@ fn start_on(left: &Left, case: &Case) -> Found {
                 Some((kind.to_owned(), value.parse().ok()?))
             };
             found.damage = numbers.text.lines().filter_map(of).collect();
-            let of_lane = |lane: &&str| numbers.get(&format!("lane_records_total{{lane=\"{lane}\",outcome=\"damaged\"}}"));
+            let of_lane =
+                |lane: &&str| numbers.get(&format!("lane_records_total{{lane=\"{lane}\",outcome=\"damaged\"}}"));
             found.damaged_records = LANES.iter().map(|lane| of_lane(&lane)).sum();
             if numbers.get("books_residue") != 0.0 {
                 found.error = format!("the books do not balance\n{}", numbers.text);
@@ -406,7 +407,11 @@ fn row(name: &str) -> String {
     match name.split('/').collect::<Vec<_>>()[..] {
         [file] => file.to_owned(),
         [folder, file] if folder == "state" || folder == "snapshot" => {
-            if file.ends_with(".snap") { "snapshot/NUMBER.snap".to_owned() } else { format!("{folder}/{file}") }
+            if file.ends_with(".snap") {
+                "snapshot/NUMBER.snap".to_owned()
+            } else {
+                format!("{folder}/{file}")
+            }
         }
         [folder, ..] => folder.to_owned(),
         [] => String::new(),

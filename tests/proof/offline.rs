@@ -121,7 +121,10 @@ pub fn run(options: &Options) -> Outcome {
     let (store_ms, start_ms) = openings(&mut gateway);
     println!(
         "opened {OPENINGS} times after a kill: the store in {:.1} ms (p50) and {:.1} (max), the process answers after {:.0} and {:.0}",
-        store_ms[OPENINGS / 2], store_ms[OPENINGS - 1], start_ms[OPENINGS / 2], start_ms[OPENINGS - 1]
+        store_ms[OPENINGS / 2],
+        store_ms[OPENINGS - 1],
+        start_ms[OPENINGS / 2],
+        start_ms[OPENINGS - 1]
     );
     cloud.resume();
     let drain = drain(&mut gateway, &broker, seed, &mut messages);

@@ -89,9 +89,9 @@ impl Broker {
     /// Whether nothing is owed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| {
-            session.is_subscribed && session.waiting.is_empty() && session.unacked.is_empty()
-        })
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.is_subscribed && session.waiting.is_empty() && session.unacked.is_empty())
     }
 
     /// A device publishes.
@@ -118,13 +118,7 @@ impl Broker {
     }
 
     /// Something came from the gateway.
-    pub fn take(
-        &mut self,
-        conn: u64,
-        packet: Outgoing,
-        ledger: &mut Ledger,
-        wire: &mut Wire,
-    ) -> Result<(), Broken> {
+    pub fn take(&mut self, conn: u64, packet: Outgoing, ledger: &mut Ledger, wire: &mut Wire) -> Result<(), Broken> {
         if packet == Outgoing::Connect {
             self.connect(conn, ledger, wire);
             return Ok(());
@@ -263,9 +257,9 @@ impl Session {
     fn free_id(&mut self, goes_round: bool, hash: u32) -> u16 {
         let first = if goes_round { self.last_id } else { 0 };
         let ids = (1..=u16::MAX).map(|step| (u32::from(first) + u32::from(step) - 1) % u32::from(u16::MAX) + 1);
-        let free = ids.map(|id| id as u16).find(|id| {
-            !self.unacked.contains_key(id) && self.holders.get(id).is_none_or(|holder| *holder != hash)
-        });
+        let free = ids
+            .map(|id| id as u16)
+            .find(|id| !self.unacked.contains_key(id) && self.holders.get(id).is_none_or(|holder| *holder != hash));
         self.last_id = free.expect("fewer are on their way than there are identifiers");
         self.last_id
     }

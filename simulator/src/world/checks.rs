@@ -106,7 +106,9 @@ pub fn end(machine: &mut Machine, now_us: u64, end: &End<'_>) -> Result<(), Brok
     equal("calls of stats counted in state", calls[0], expected.metered)?;
     usage(&status, expected, calls[1])?;
     equal("aggregates that no lane took", status.aggregates_lost, 0)?;
-    let lost = |name: &str| status.lanes.iter().find(|lane| lane.name == name).map_or(0, |lane| lane.totals.dropped.iter().sum::<u64>());
+    let lost = |name: &str| {
+        status.lanes.iter().find(|lane| lane.name == name).map_or(0, |lane| lane.totals.dropped.iter().sum::<u64>())
+    };
     if 0 < flips && 0 < lost("meters") {
         return Ok(());
     }
@@ -176,11 +178,8 @@ fn meters(upstream: &Upstream, expected: &Expected, site: &Site, beats: u64) -> 
     let counts = |counts: &std::collections::BTreeMap<String, u64>| {
         counts.iter().map(|(device, count)| (device.clone(), Tally { messages: *count, sum: *count as f64 })).collect()
     };
-    let mut wanted = vec![
-        (TEMP, expected.temps.clone()),
-        (ALARMS, counts(&expected.alarms)),
-        (DEEDS, counts(&expected.deeds)),
-    ];
+    let mut wanted =
+        vec![(TEMP, expected.temps.clone()), (ALARMS, counts(&expected.alarms)), (DEEDS, counts(&expected.deeds))];
     if site.has_beat && 0 < beats {
         wanted.push((BEATS, [(String::new(), Tally { messages: beats, sum: beats as f64 })].into()));
     }

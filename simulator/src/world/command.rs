@@ -60,8 +60,7 @@ pub fn run(mut parser: lexopt::Parser) -> Result<ExitCode, Fault> {
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Fault> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let campaign = Campaign { first: 1, seeds: 100, time: None, jobs, failures_max: 1, shrinks: true };
-    let mut options =
-        Options { campaign, tells_stories: false, is_quiet: false, is_logged: false, schedule: None };
+    let mut options = Options { campaign, tells_stories: false, is_quiet: false, is_logged: false, schedule: None };
     let mut seeds = None;
     while let Some(arg) = parser.next()? {
         match arg {

@@ -221,7 +221,9 @@ impl Ledger {
         match (received, duplicates, known) {
             (0, 1, true) => return Ok(()),
             (1, 0, false) => {}
-            (0, 1, false) => return Err(Broken::new(format!("message {instance} is new and was taken for a duplicate"))),
+            (0, 1, false) => {
+                return Err(Broken::new(format!("message {instance} is new and was taken for a duplicate")));
+            }
             (1, 0, true) => return Err(Broken::new(format!("message {instance} is counted twice"))),
             _ => return Err(Broken::new(format!("{received} received, {duplicates} duplicates for one message"))),
         }
@@ -306,12 +308,7 @@ impl Ledger {
 
     /// A restart found `found` on the disk: the last commit that happened is the one that was answered, or the one behind it.
     /// `is_told`: the store has said that something was damaged.
-    pub fn recovered(
-        &mut self,
-        found: &BTreeMap<Vec<u8>, Vec<u8>>,
-        is_told: bool,
-        site: &Site,
-    ) -> Result<(), Broken> {
+    pub fn recovered(&mut self, found: &BTreeMap<Vec<u8>, Vec<u8>>, is_told: bool, site: &Site) -> Result<(), Broken> {
         self.open = Batch::default();
         if self.is_damaged {
             self.flight = None;

@@ -52,7 +52,9 @@ impl FuelMeter {
                 {
                     Err(format!("ran out of {ROGUE_FUEL} fuel and was charged {}", used.fuel))
                 }
-                (ROGUE, Some(deed)) if deed != DeedOutcome::Failed(ErrorKind::OutOfFuel) && 2 * ROGUE_FUEL <= used.fuel => {
+                (ROGUE, Some(deed))
+                    if deed != DeedOutcome::Failed(ErrorKind::OutOfFuel) && 2 * ROGUE_FUEL <= used.fuel =>
+                {
                     Err(format!("was charged {} for {deed:?}", used.fuel))
                 }
                 _ => Ok(()),

@@ -452,8 +452,7 @@ fn draw_scenario(rng: &mut Rng, span_ms: u64, is_long: bool) -> Scenario {
         if qos == 0 && rng.chance(0.5) {
             continue;
         }
-        let interval_ms =
-            if is_long { span_ms / (10 + rng.below(40)) } else { [50, 200, 1000][rng.below(3) as usize] };
+        let interval_ms = if is_long { span_ms / (10 + rng.below(40)) } else { [50, 200, 1000][rng.below(3) as usize] };
         let rate = |rng: &mut Rng| [0.0, 0.01, 0.1][rng.below(3) as usize];
         text += &format!(
             "[[fleet]]\nname = \"{name}\"\nmodel = \"temperature\"\ndevices = {}\ntopic = \"site/{{device}}/temp\"\n\

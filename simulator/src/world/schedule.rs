@@ -248,8 +248,7 @@ pub fn draw(rng: &mut Rng, climate: Climate, end_us: u64) -> Vec<Planned> {
 fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
     let for_us = 1 + rng.below(end_us / 3);
     let seed = rng.below(1 << 32);
-    let survival =
-        [Survival::Dropped, Survival::Kept, Survival::Torn(512), Survival::Shredded][rng.below(4) as usize];
+    let survival = [Survival::Dropped, Survival::Kept, Survival::Torn(512), Survival::Shredded][rng.below(4) as usize];
     let noticed = [Noticed::Both, Noticed::Gateway, Noticed::Broker][rng.below(3) as usize];
     Some(match rng.below(26) {
         0..=2 => Fault::Kill,

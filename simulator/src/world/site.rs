@@ -175,10 +175,11 @@ impl Site {
     #[must_use]
     pub fn retained(&self, function: &str) -> RetainedPolicy {
         let function = self.config.functions.iter().find(|one| one.manifest.name == function);
-        let policies = function.into_iter().flat_map(|function| &function.triggers).filter_map(|trigger| match trigger {
-            Trigger::Mqtt(message) => Some(message.retained),
-            _ => None,
-        });
+        let policies =
+            function.into_iter().flat_map(|function| &function.triggers).filter_map(|trigger| match trigger {
+                Trigger::Mqtt(message) => Some(message.retained),
+                _ => None,
+            });
         policies.last().unwrap_or_default()
     }
 
@@ -244,11 +245,7 @@ fn write_functions(rng: &mut Rng, deeds: &[Deed], files: &mut Files) {
             ),
         ),
         ("alarm", guests::alarm(), format!("[limits]\nmemory = \"64 KiB\"\n{}", counter("count"))),
-        (
-            "beat",
-            guests::beat(),
-            format!("emits = [\"beat/#\"]\n[limits]\nmemory = \"64 KiB\"\n{}", counter("count")),
-        ),
+        ("beat", guests::beat(), format!("emits = [\"beat/#\"]\n[limits]\nmemory = \"64 KiB\"\n{}", counter("count"))),
         (
             "rogue",
             if deeds.is_empty() { String::from("(module)") } else { guests::rogue(deeds) },

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
+use super::World;
 use super::checks::Broken;
 use super::queue::Trace;
 use super::schedule::Planned;
-use super::World;
 
 /// A world in which everything held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use weir_simulator::fleet::Message;
 
+use crate::support::proxy::packets;
+
 /// Unacknowledged messages at most; mosquitto's own limit.
 pub const WINDOW: usize = 20;
 
@@ -59,8 +61,7 @@ impl Script {
         let has_session = !stands.is_empty();
         let stands = if has_session { stands } else { vec![Stand::Waiting; messages.len()] };
         let next = stands.iter().position(|stand| *stand == Stand::Waiting).unwrap_or(stands.len());
-        let session =
-            Session { messages, stands, is_paced, began: None, has_session, done_below: 0, next };
+        let session = Session { messages, stands, is_paced, began: None, has_session, done_below: 0, next };
         let (session, stop) = (Arc::new(Mutex::new(session)), Arc::new(AtomicBool::new(false)));
         let thread = std::thread::spawn({
             let (session, stop) = (session.clone(), stop.clone());
@@ -241,23 +242,4 @@ fn serve(mut stream: TcpStream, session: &Mutex<Session>, stop: &AtomicBool) -> 
         stream.write_all(&out)?;
     }
     Ok(())
-}
-
-/// Hands every whole packet in `bytes` to `visit`; how many bytes they are.
-pub fn packets(bytes: &[u8], visit: &mut dyn FnMut(u8, &[u8])) -> usize {
-    let mut at = 0;
-    loop {
-        let (mut length, mut head) = (0_usize, 1);
-        loop {
-            let Some(byte) = bytes.get(at + head) else { return at };
-            length |= usize::from(byte & 127) << (7 * (head - 1));
-            head += 1;
-            if *byte < 128 {
-                break;
-            }
-        }
-        let Some(body) = bytes.get(at + head..at + head + length) else { return at };
-        visit(bytes[at], body);
-        at += head + length;
-    }
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use weir_simulator::fleet::Message;
 
-use super::broker::{Script, Stand, Stands, apply, packets};
+use super::broker::{Script, Stand, Stands, apply};
 use super::replay::State;
 use super::trace::{CALLS, Event, Reader};
 use crate::support::gateway::Gateway;
+use crate::support::proxy::packets;
 
 /// What is in the way of the program when it is recorded.
 pub fn tracer(file: &Path) -> Vec<String> {
