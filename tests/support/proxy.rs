@@ -53,7 +53,7 @@ impl Proxy {
     }
 
     /// Topics of which the broker has sent an older reading behind a newer one, over one connection. MQTT forbids it
-    /// (4.6.0-6), mosquitto 2.0.11 does it at times after a reconnection.
+    /// (4.6.0-6); mosquitto 2.0.11 does it at times after a reconnection, with MQTT 3.1.1 and its own window of 20.
     pub fn disordered(&self) -> BTreeSet<String> {
         self.disordered.lock().unwrap().clone()
     }

@@ -210,7 +210,7 @@ impl Verdict {
             &ordered(disordered, news(messages)),
             &ordered(disordered, kept_upstream(ledger, "kept/level/", 2)),
         );
-        verdict.metered(messages, ledger);
+        verdict.metered(disordered, messages, ledger);
         let malformed = messages.iter().filter(|message| message.flaws.malformed).count();
         let letters = ledger.dead_letters();
         verdict.count("dead letters", malformed as u64, letters.len() as u64);
@@ -256,12 +256,17 @@ impl Verdict {
         }
     }
 
-    fn metered(&mut self, messages: &[Message], ledger: &Ledger) {
+    fn metered(&mut self, disordered: &BTreeSet<String>, messages: &[Message], ledger: &Ledger) {
         let mut truth = fleet::readings(messages);
         // `deadband` meters nothing.
         truth.retain(|device, _| !device.starts_with("tank"));
         for (device, of) in &truth {
-            let meter = METERS[usize::from(device.starts_with("counter"))];
+            // `energy-meter` meters by how much a counter has moved on since the reading before.
+            let looks_back = device.starts_with("counter");
+            if looks_back && is_of(disordered, device) {
+                continue;
+            }
+            let meter = METERS[usize::from(looks_back)];
             let arrived = ledger.meter(meter).find(|(key, _)| key == device);
             let (count, sum) = arrived.map_or((0, 0.0), |(_, stats)| (stats.count, stats.sum.to_f64()));
             self.count(&format!("{meter} of {device}"), of.count, count);
