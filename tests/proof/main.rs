@@ -37,7 +37,12 @@ type Outcome = Result<bool, String>;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let what = if arguments.is_empty() { String::new() } else { arguments.remove(0) };
+    let wants_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    if arguments.is_empty() || wants_help {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let what = arguments.remove(0);
     let outcome = Options::read(&arguments).and_then(|options| match what.as_str() {
         "powercut" => powercut::run(&options),
         "damage" => damage::run(&options),
