@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::entries;
+use crate::entry::visit_entries;
 use crate::frame::{FrameKind, HEADER};
 
 use super::disk::{Disk, DiskError, DiskFile};
@@ -84,37 +84,52 @@ impl Report {
 struct Replay<F> {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     tails: BTreeMap<String, Tail>,
-    /// Keys that the journal has changed.
-    touched: BTreeSet<Vec<u8>>,
+    /// Keys that the journal has changed, for the keyed store; `None`: more than it could be told.
+    touched: Option<BTreeSet<Vec<u8>>>,
+    touched_bytes: usize,
+    touched_bytes_max: usize,
     /// Files to which small frames were written again and that are not synced.
     rewritten: BTreeMap<String, (u32, F)>,
     malformed: u64,
 }
 
 impl<F: DiskFile> Replay<F> {
-    const fn new() -> Self {
+    const fn new(touched_bytes_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
             tails: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            touched: Some(BTreeSet::new()),
+            touched_bytes: 0,
+            touched_bytes_max,
             rewritten: BTreeMap::new(),
             malformed: 0,
         }
     }
 
     fn put_all(&mut self, list: &[u8], touch: bool) {
-        for entry in entries(list) {
-            let Ok(entry) = entry else {
-                self.malformed += 1;
-                return;
-            };
+        let whole = visit_entries(list, &mut |key, value| {
             if touch {
-                self.touched.insert(entry.key.clone());
+                self.touch(key);
             }
-            match entry.value {
-                Some(value) => self.entries.insert(entry.key, value.to_vec()),
-                None => self.entries.remove(&entry.key),
-            };
+            match (value, self.entries.get_mut(key)) {
+                (Some(value), Some(slot)) => {
+                    slot.clear();
+                    slot.extend_from_slice(value);
+                }
+                (Some(value), None) => drop(self.entries.insert(key.to_vec(), value.to_vec())),
+                (None, Some(_)) => drop(self.entries.remove(key)),
+                (None, None) => {}
+            }
+        });
+        self.malformed += u64::from(!whole);
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        let Some(touched) = self.touched.as_mut().filter(|touched| !touched.contains(key)) else { return };
+        self.touched_bytes += key.len();
+        touched.insert(key.to_vec());
+        if self.touched_bytes > self.touched_bytes_max {
+            self.touched = None;
         }
     }
 
@@ -199,7 +214,7 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         let mut base = Base::open(disk, settings.segment_bytes, usize::try_from(quota).unwrap_or(usize::MAX / 8))?;
         let journal_salt = crate::frame::salt(super::journal::DIR) ^ settings.salt;
         let (snapshots, loaded, bad_snapshots) = Snapshots::open(&mut base, journal_salt)?;
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(settings.dirty_bytes_max);
         if let Some(loaded) = &loaded {
             replay.load(loaded);
         }
@@ -246,10 +261,10 @@ impl<D: Disk, K: Keyed> Store<D, K> {
             report.lost_records = if lost > 0 { behind.older_records } else { 0 };
         }
         let mut dirty = Dirty::new(covered, journal.last_commit(), settings.dirty_bytes_max);
-        for key in &replay.touched {
+        for key in replay.touched.iter().flatten() {
             dirty.note(key, replay.entries.get(key).map(Vec::as_slice));
         }
-        if report.empty_but_expected || report.healed {
+        if report.empty_but_expected || report.healed || replay.touched.is_none() {
             dirty.give_up();
         }
         // After a hole the snapshot is what counts, and the newest frame may be older than what healed it.
