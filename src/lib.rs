@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod printable;
 pub mod units;
 pub mod time;
 pub mod topic;
@@ -26,6 +27,7 @@ pub mod dead_letter;
 pub mod window;
 pub mod trigger;
 pub mod marks;
+pub mod subscribed;
 pub mod books;
 pub mod backoff;
 pub mod pacing;

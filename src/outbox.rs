@@ -13,12 +13,12 @@ use crate::books::{Books, DropReason};
 use crate::config::{FullPolicy, LaneConfig};
 use crate::dead_letter::Loss;
 use crate::effect::{LaneBatch, Release};
-use crate::entry::{Entries, Space, put_varint, take_varint};
-use crate::frame::{self, place};
+use crate::entry::{Entries, Space, put_varint, take_count};
+use crate::frame::{self, PAGE, align_up, place};
 use crate::record::{Record, RecordKind};
 use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::{Now, WallMillis};
-use crate::units::Bytes;
+use crate::units::{Bytes, Millis};
 use losses::{EXPIRED, Losses, REASONS};
 
 /// The answer to [`Outbox::offer`].
@@ -186,7 +186,7 @@ impl Outbox {
     pub fn offer(&mut self, lane: usize, record: &Record<'_>, books: &mut Books, releases: &mut Vec<Release>) -> Offer {
         let Some(chosen) = self.lanes.get_mut(lane) else { return Offer::NoLane };
         let staged = chosen.staged.records.len() + record.encoded_len();
-        let after = chosen.frame_bytes(staged, self.segment_bytes) + LOSS_RESERVE;
+        let after = chosen.frame_bytes(staged + LOSS_RESERVE as usize, self.segment_bytes);
         if chosen.config.bytes_max.0 < after || frame::BODY_MAX as usize <= staged {
             return Offer::NeverFits;
         }
@@ -254,6 +254,18 @@ impl Outbox {
         self.lanes.iter().filter_map(Lane::expires_at).min()
     }
 
+    /// Makes room for the segments that the next [`Outbox::seal`] begins because the newest ones have grown old: offers did not
+    /// reckon with them.
+    pub fn make_way(&mut self, now: Now, books: &mut Books, releases: &mut Vec<Release>) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if 0 < lane.staged.count && lane.extents.back().is_some_and(|last| lane.has_grown_old(last, now)) {
+                let after =
+                    lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
+                lane.make_room(index, after, books, releases);
+            }
+        }
+    }
+
     /// Moves the staged records into `batches` and writes the changed heads.
     pub fn seal(&mut self, now: Now, batches: &mut Vec<LaneBatch>, entries: &mut Entries, scratch: &mut Vec<u8>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
@@ -266,11 +278,14 @@ impl Outbox {
         }
     }
 
-    /// Writes every head, for a snapshot.
-    pub fn export(&self, entries: &mut Entries) {
+    /// Writes every head, for a snapshot. Behind one the store goes on on a new page: so do the lanes here.
+    pub fn export(&mut self, entries: &mut Entries) {
         let mut scratch = Vec::new();
-        for lane in &self.lanes {
+        for lane in &mut self.lanes {
             lane.save(entries, &mut scratch);
+            if let Some(last) = lane.extents.back_mut() {
+                last.bytes = align_up(last.bytes, PAGE);
+            }
         }
     }
 
@@ -279,6 +294,15 @@ impl Outbox {
     pub fn staged_bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.staged.records.len()).sum()
     }
+}
+
+/// Bytes on flash of so many: whole pages.
+fn pages(bytes: u32) -> u64 {
+    u64::from(align_up(bytes, PAGE))
+}
+
+fn body_len(records: usize) -> u32 {
+    u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX)
 }
 
 impl Lane {
@@ -341,10 +365,10 @@ impl Lane {
         &self.totals
     }
 
-    /// Bytes on flash.
+    /// Bytes on flash: a closed segment as a whole, the newest in whole pages.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.extents.iter().map(|extent| u64::from(extent.bytes)).sum()
+        self.extents.iter().map(|extent| pages(extent.bytes)).sum()
     }
 
     /// Bytes of records that wait for the next commit.
@@ -355,12 +379,25 @@ impl Lane {
 
     /// Bytes of flash that a frame with `records` bytes takes at most, behind what is there.
     fn frame_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
-        let body = u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX);
-        let behind = |last: &Extent| (last.bytes, u64::from(place(last.bytes, body).end));
-        match self.extents.back().map(behind) {
-            Some((tail, end)) if end <= segment_bytes => end - u64::from(tail),
-            _ => u64::from(place(0, body).end),
+        let body = body_len(records);
+        match self.extents.back() {
+            Some(last) if u64::from(place(last.bytes, body).end) <= segment_bytes => {
+                pages(place(last.bytes, body).end) - pages(last.bytes)
+            }
+            _ => self.next_segment_bytes(records, segment_bytes),
         }
+    }
+
+    /// The same, if the frame begins a segment: what is left of the newest one is taken as well.
+    fn next_segment_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
+        let rest = self.extents.back().map_or(0, |last| segment_bytes.saturating_sub(pages(last.bytes)));
+        rest + pages(place(0, body_len(records)).end)
+    }
+
+    /// Records expire by whole segments, so a segment must not span much of the lane's TTL.
+    fn has_grown_old(&self, last: &Extent, now: Now) -> bool {
+        let old = |ttl: Millis| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= now.wall_ms;
+        self.config.ttl.is_some_and(old)
     }
 
     fn room(&self, segment_bytes: u64) -> u64 {
@@ -556,14 +593,10 @@ impl Lane {
             return;
         }
         let body = self.staged.records.len() as u32;
-        // Records expire by whole segments, so a segment must not span much of the lane's TTL.
-        let ttl = self.config.ttl;
-        let grown_old = |last: &Extent| {
-            ttl.is_some_and(|ttl| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= now.wall_ms)
-        };
+        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, now));
         let (first_seq, first_message) = (self.staged.first_seq, self.staged.first_message);
         let grown = match self.extents.back_mut() {
-            Some(last) if !grown_old(last) && u64::from(place(last.bytes, body).end) <= segment_bytes => {
+            Some(last) if !is_old && u64::from(place(last.bytes, body).end) <= segment_bytes => {
                 last.bytes = place(last.bytes, body).end;
                 last.segment
             }
@@ -571,6 +604,9 @@ impl Lane {
                 let segment = self.next_segment;
                 self.next_segment += 1;
                 self.dirty = true;
+                if let Some(closed) = self.extents.back_mut() {
+                    closed.bytes = closed.bytes.max(u32::try_from(segment_bytes).unwrap_or(u32::MAX));
+                }
                 let bytes = place(0, body).end;
                 self.extents.push_back(Extent { segment, first_seq, first_message, bytes, at_ms: now.wall_ms });
                 segment
@@ -600,14 +636,14 @@ impl Lane {
 
     fn restore(&mut self, mut value: &[u8]) -> Option<()> {
         let value = &mut value;
-        self.head_seq = take_varint(value)?.min(self.next_seq);
-        self.head_message = take_varint(value)?.min(self.next_message);
-        let next_segment = u32::try_from(take_varint(value)?).ok()?;
+        self.head_seq = take_count(value)?.min(self.next_seq);
+        self.head_message = take_count(value)?.min(self.next_message);
+        let next_segment = u32::try_from(take_count(value)?).ok().filter(|segment| *segment <= frame::SEGMENT_MAX)?;
         self.next_segment = self.next_segment.max(next_segment);
-        self.totals.delivered = take_varint(value)?;
-        self.totals.expired = take_varint(value)?;
+        self.totals.delivered = take_count(value)?;
+        self.totals.expired = take_count(value)?;
         for number in &mut self.totals.dropped {
-            *number = take_varint(value)?;
+            *number = take_count(value)?;
         }
         self.losses.restore(value)
     }

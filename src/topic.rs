@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Longest topic name or filter in bytes (MQTT 5.0 §1.5.4).
 pub const TOPIC_BYTES_MAX: usize = 65_535;
 
+/// Most levels of a filter (brokers take no more either): the trigger index goes as deep.
+pub const FILTER_LEVELS_MAX: usize = 200;
+
 /// A valid topic filter, with the group of a shared subscription set apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter {
@@ -58,6 +61,13 @@ impl TopicFilter {
         overlap(self.filter.split('/'), other.filter.split('/'))
     }
 
+    /// The narrowest filter that takes every topic name of either; `None` if they are of different shares.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Option<Self> {
+        let filter = join(self.filter.split('/'), other.filter.split('/'));
+        (self.share_group == other.share_group).then(|| Self { share_group: self.share_group.clone(), filter })
+    }
+
     /// Whether every topic name that matches `other` matches `self`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -71,6 +81,22 @@ impl TopicFilter {
                 (Some("+"), Some(level)) if level != "#" => {}
                 (Some(a), Some(b)) if a == b => {}
                 _ => return false,
+            }
+        }
+    }
+}
+
+/// The narrowest filter that takes what either takes.
+fn join<'a>(mut a: impl Iterator<Item = &'a str>, mut b: impl Iterator<Item = &'a str>) -> String {
+    let mut levels = Vec::new();
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return levels.join("/"),
+            (Some(x), Some(y)) if x == y && x != "#" => levels.push(x),
+            (Some(x), Some(y)) if x != "#" && y != "#" => levels.push("+"),
+            _ => {
+                levels.push("#");
+                return levels.join("/");
             }
         }
     }
@@ -141,6 +167,9 @@ impl FromStr for TopicFilter {
         if filter.contains('\0') {
             return refuse("has a NUL character");
         }
+        if FILTER_LEVELS_MAX < filter.split('/').count() {
+            return refuse("has more than 200 levels");
+        }
         let mut levels = filter.split('/').peekable();
         while let Some(level) = levels.next() {
             match level {
@@ -209,6 +238,7 @@ mod tests {
 
     #[test]
     fn malformed_filters_are_refused() {
+        assert!("a/".repeat(199).parse::<TopicFilter>().is_ok() && "a/".repeat(200).parse::<TopicFilter>().is_err());
         for text in ["", "a/#/b", "a#", "a/b+", "$share/g", "$share//a", "$share/+/a", "a\0b"] {
             assert!(text.parse::<TopicFilter>().is_err(), "{text}");
         }
@@ -228,6 +258,22 @@ mod tests {
             assert_eq!(filter(b).overlaps(&filter(a)), overlaps, "{b} {a}");
             assert_eq!(filter(a).covers(&filter(b)), covers, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_joined_filter_covers_both_and_is_the_narrowest_by_levels() {
+        for (a, b, want) in [
+            ("a/+/c", "+/b/c", "+/+/c"),
+            ("site/+/temp", "site/lab/#", "site/+/#"),
+            ("a/b", "a/b/c", "a/b/#"),
+            ("a/b", "a/c", "a/+"),
+            ("$SYS/a", "$SYS/+", "$SYS/+"),
+        ] {
+            let joined = filter(a).joined(&filter(b)).unwrap();
+            assert_eq!(joined.to_string(), want);
+            assert!(joined.covers(&filter(a)) && joined.covers(&filter(b)), "{a} {b}");
+        }
+        assert_eq!(filter("$share/g/a").joined(&filter("a")), None);
     }
 
     #[test]

@@ -48,6 +48,9 @@ use crate::manifest::{InstancePolicy, Manifest};
 use crate::time::Stopwatch;
 use crate::units::{Bytes, Fuel, Millis};
 
+/// Most fuel for `weir_buf` and for `on_start`, whatever the manifest grants: some 50 ms on the reference machine.
+pub const START_FUEL_MAX: Fuel = Fuel(50_000_000);
+
 /// What a handler decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -207,8 +210,10 @@ impl Function {
     }
 
     fn run_start(&mut self, watch: &mut dyn Stopwatch) -> Result<(), LoadError> {
-        let (fuel, digest) = (self.fuel, self.digest);
-        let allowance = self.allowance(watch.mono_us());
+        // A start binds and reads settings. Whatever a manifest grants itself, loading stays short: nothing else bounds it where
+        // the clock stands still (`weir check`).
+        let (fuel, digest) = (self.fuel.min(START_FUEL_MAX), self.digest);
+        let allowance = Allowance { fuel, ..self.allowance(watch.mono_us()) };
         let Body::Live(guest) = &mut self.body else {
             return Err(LoadError::Interpreter { what: "there is no instance".to_owned() });
         };
@@ -223,7 +228,7 @@ impl Function {
         self.usage.fuel += fuel.0.saturating_sub(guest.fuel_left());
         match asked {
             Ok(checked) => checked?,
-            Err(halt) => return Err(self.start_failed(halt, EXPORT_BUFFER)),
+            Err(halt) => return Err(self.start_failed(halt, EXPORT_BUFFER, fuel)),
         }
         if let Some(on_start) = guest.on_start {
             let started = guest.run(on_start, (), allowance, watch);
@@ -231,7 +236,7 @@ impl Function {
             match started {
                 Ok(0..) => {}
                 Ok(code) => return Err(LoadError::StartRefused { code }),
-                Err(halt) => return Err(self.start_failed(halt, EXPORT_START)),
+                Err(halt) => return Err(self.start_failed(halt, EXPORT_START, fuel)),
             }
         }
         guest.check_buffer(guest.store.data().bindings.f64.len())?;
@@ -251,23 +256,23 @@ impl Function {
         };
     }
 
-    fn start_failed(&self, halt: Halt, handler: &'static str) -> LoadError {
+    fn start_failed(&self, halt: Halt, handler: &'static str, fuel: Fuel) -> LoadError {
         match halt {
             Halt::NoNumber { key, value } => LoadError::NoNumber { key, value },
-            halt => LoadError::StartFailed(Box::new(self.failed(halt, handler))),
+            halt => LoadError::StartFailed(Box::new(self.failed(halt, handler, fuel))),
         }
     }
 
-    /// A halt with its scene.
-    fn failed(&self, halt: Halt, handler: &'static str) -> CallError {
+    /// A halt with its scene; `fuel` is what was allowed.
+    fn failed(&self, halt: Halt, handler: &'static str, fuel: Fuel) -> CallError {
         let scene = Box::new(match &self.body {
-            Body::Live(guest) => guest.scene(handler, &self.program.facts, self.fuel),
+            Body::Live(guest) => guest.scene(handler, &self.program.facts, fuel),
             _ => Scene::default(),
         });
         match halt {
             Halt::Trap(what) => CallError::Trapped { what, scene },
             Halt::Abort(text) => CallError::Aborted { text, scene },
-            Halt::OutOfFuel => CallError::OutOfFuel { allowed: self.fuel, scene },
+            Halt::OutOfFuel => CallError::OutOfFuel { allowed: fuel, scene },
             Halt::OutOfMemory(refused) => CallError::OutOfMemory { refused, scene },
             Halt::TimedOut => CallError::TimedOut { allowed: self.time, scene },
             Halt::NoNumber { key, value } => {
@@ -340,7 +345,7 @@ impl Function {
         match returned {
             Ok(number) => self.judge(number, invocation.kind),
             Err(halt) => {
-                let error = self.failed(halt, handler);
+                let error = self.failed(halt, handler, self.fuel);
                 self.throw_away();
                 Err(error)
             }

@@ -11,13 +11,14 @@ use super::{FoldCounts, Gateway, Slot, deadline::Interval};
 use crate::books::{Books, DropReason};
 use crate::config::{Config, Trigger};
 use crate::effect::Effects;
-use crate::entry::{Entries, Space, put_varint, take_varint, unzigzag, zigzag};
+use crate::entry::{Entries, Space, put_varint, take_count, take_varint, unzigzag, zigzag};
 use crate::field::Paths;
 use crate::function::{Function, Usage};
 use crate::manifest::MeterSpec;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
 use crate::store::Recovered;
+use crate::subscribed::Subscribed;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{MeterDef, Windows, WindowsError};
 
@@ -42,6 +43,8 @@ impl core::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 const CLOCK_KEY: &[u8] = b"clock";
+/// The end of the year 9999: no clock of ours has been there.
+const WALL_MS_MAX: i64 = 253_402_300_799_999;
 const BOOKS_KEY: &[u8] = b"books";
 
 impl Gateway {
@@ -93,6 +96,7 @@ impl Gateway {
             dead_letter_lane: outbox.lane_named("dead-letter"),
             outbox,
             marks: Marks::new(config.broker.in_flight),
+            subscribed: Subscribed::new(config),
             books: Books::default(),
             timeline: Timeline::default(),
             commit: 0,
@@ -135,6 +139,12 @@ impl Gateway {
             let text = format!("function {name} is not configured any more; its state ({values} values) is left aside");
             effects.say(log::Level::Warn, "", text);
         }
+        let forgotten = self.subscribed.restored();
+        if 0 < forgotten {
+            let text = format!("{forgotten} filters of configurations long past are not remembered any more");
+            effects.say(log::Level::Info, "", text);
+        }
+        self.dirty |= self.subscribed.is_dirty();
         let damaged = |outbox: &Outbox| -> Vec<u64> {
             outbox.lanes().iter().map(|lane| lane.totals().dropped[DropReason::Damaged as usize]).collect()
         };
@@ -200,6 +210,7 @@ impl Gateway {
             space if space == Space::Books as u8 && rest == CLOCK_KEY => self.restore_clock(value, now)?,
             space if space == Space::Lane as u8 => self.outbox.restore(key, value)?,
             space if space == Space::Marks as u8 => self.marks.restore(key, value)?,
+            space if space == Space::Filter as u8 => self.subscribed.restore(key, value)?,
             space if space == Space::Cell as u8 => self.windows.restore(key, value).ok()?,
             space if space == Space::State as u8 => {
                 let name = function_of(key)?;
@@ -208,7 +219,7 @@ impl Gateway {
             }
             space if space == Space::Usage as u8 => {
                 let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
-                slot.function.restore_usage(&Usage::decode(value)?);
+                slot.function.restore_usage(&Usage::decode(value).filter(Usage::is_possible)?);
             }
             space if space == Space::Period as u8 => {
                 let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
@@ -220,8 +231,12 @@ impl Gateway {
     }
 
     fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
-        self.commit = take_varint(&mut value)?;
+        let commit = take_count(&mut value)?;
         let wall_ms = unzigzag(take_varint(&mut value)?);
+        if !(0..=WALL_MS_MAX).contains(&wall_ms) {
+            return None;
+        }
+        self.commit = commit;
         self.timeline.restore(wall_ms, now);
         Some(())
     }
@@ -242,6 +257,8 @@ impl Gateway {
             slot.drain_dirty(entries, &mut self.bytes);
         }
         self.marks.seal(self.commit, entries, &mut self.bytes);
+        self.subscribed.seal(self.commit, entries, &mut self.bytes);
+        self.outbox.make_way(now, &mut self.books, &mut effects.releases);
         self.outbox.seal(now, &mut effects.lanes, entries, &mut self.bytes);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, now, entries, &mut self.bytes);
@@ -259,6 +276,7 @@ impl Gateway {
             slot.save_period(true, entries, &mut self.bytes);
         }
         self.marks.export(entries);
+        self.subscribed.export(entries, &mut self.bytes);
         self.outbox.export(entries);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, now, entries, &mut self.bytes);

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::visit_entries;
-use crate::frame::{FrameKind, HEADER};
+use crate::frame::{FrameKind, HEADER, PAGE};
+use crate::manifest::check_label;
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Scan, Tail, split_body};
@@ -175,7 +176,14 @@ impl<F: DiskFile> Replay<F> {
                 old.sync_data()?;
             }
         }
-        self.rewritten.get(lane).map_or(Ok(()), |(_, file)| file.write_at(u64::from(offset), frame))
+        let Some((_, file)) = self.rewritten.get(lane) else { return Ok(()) };
+        // A segment that was cut grows again, but by a frame at a time: no place far behind its end is believed.
+        let end = file.len()?.max(u64::from(base.segment_bytes));
+        if end.next_multiple_of(u64::from(PAGE)) < u64::from(offset) {
+            self.malformed += 1;
+            return Ok(());
+        }
+        file.write_at(u64::from(offset), frame)
     }
 
     /// The newest segment of a lane is synced with the next snapshot; nobody else looks after the others.
@@ -331,7 +339,8 @@ fn open_lanes<D: Disk>(
 ) -> Result<(Vec<LaneLog<D::File>>, Behind), DiskError> {
     let mut names = settings.lanes.clone();
     for name in tails.keys().cloned().chain(base.disk.list_dirs("lanes")?) {
-        if !names.contains(&name) {
+        // What has no lane's name is somebody else's folder.
+        if !names.contains(&name) && check_label(&name).is_ok() {
             names.push(name);
         }
     }

@@ -6,6 +6,7 @@
 mod changes;
 mod disk;
 mod ends;
+mod filters;
 mod many;
 #[path = "../support/mod.rs"]
 mod support;

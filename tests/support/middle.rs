@@ -115,10 +115,14 @@ impl Middle {
             files.insert(format!("{name}/function.toml"), manifest);
             files.insert(format!("{name}/{name}.wasm"), module);
         }
+        files.insert("gateway.toml".to_owned(), Self::gateway_toml(site));
+        Self::start(files, BTreeMap::new(), BTreeMap::new())
+    }
+
+    fn gateway_toml(site: &str) -> Vec<u8> {
         let head = "[gateway]\nid = \"test\"\n[broker]\nurl = \"mqtt://localhost\"\n";
         let tail = "[[sink]]\nname = \"upstream\"\ntype = \"file\"\ndir = \"out\"\n";
-        files.insert("gateway.toml".to_owned(), format!("{head}{site}{tail}").into_bytes());
-        Self::start(files, BTreeMap::new(), BTreeMap::new())
+        format!("{head}{site}{tail}").into_bytes()
     }
 
     fn start(
@@ -193,6 +197,12 @@ impl Middle {
     /// What a new process finds after this one was killed: the last commit, and nothing later.
     pub fn restarted(self) -> Self {
         Self::start(self.files, self.entries, self.lanes)
+    }
+
+    /// The same with another configuration of the same functions.
+    pub fn reconfigured(mut self, site: &str) -> Self {
+        self.files.insert("gateway.toml".to_owned(), Self::gateway_toml(site));
+        self.restarted()
     }
 
     /// The same with a part of `gateway.toml` changed.

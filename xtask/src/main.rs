@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`.
+//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask fuzz`.
 //!
 //! - What a bare machine lacks is found or fetched; what cannot be got is named, with the fix.
 //! - Nothing is written outside of `target/`, but for the packages that apt-get installs.
@@ -11,6 +11,7 @@ mod demo;
 mod deploy;
 mod dist;
 mod functions;
+mod fuzz;
 mod need;
 mod proof;
 mod tests;
@@ -27,6 +28,8 @@ cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
 cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
 cargo xtask deploy --board NAME USER@HOST   the package over ssh: installed, started, ready
 cargo xtask size               what the binaries that dist built weigh, and what each feature costs
+cargo xtask fuzz [TARGET] [--for 30m]
+                               fuzzes what reads the bytes of others; without TARGET each in turn
 
 cargo xtask crash --kills N    kill -9 of the real gateway among real brokers: nothing lost, nothing twice
 cargo xtask powercut --cuts N  the power cut at any write of a recorded run: nothing acknowledged lost, no failed start
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         "dist" => dist::run(root, &rest),
         "deploy" => deploy::run(root, &rest),
         "size" => dist::size::run(root, &rest),
+        "fuzz" => fuzz::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -9,6 +9,7 @@ mod identity;
 mod sled_state;
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self as jobs, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,7 +110,9 @@ impl StoreHandle {
         dirty_bytes_max: usize,
     ) -> Result<(Self, Recovered, mpsc::Receiver<CommitAnswer>), OpenError> {
         let dir = &config.dir;
-        fs::create_dir_all(dir).map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
+        // What devices said is nobody else's business; a folder that is there keeps the mode that somebody gave it.
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
         let lock = lock(dir)?;
         let mut identity = Identity::open(dir)?;
         let settings = Settings {
@@ -246,7 +249,9 @@ impl Worker {
         match job {
             Job::Commit(effects) => {
                 let (result, late_snapshot) = self.keeper.commit(&effects);
-                late_snapshot.map(tell);
+                if let Some(late) = late_snapshot {
+                    tell(late);
+                }
                 if result.is_ok() {
                     self.identity.mark();
                 }
