@@ -118,6 +118,10 @@ impl<'a> Reader<'a> {
         }
         if let Some(text) = rest.strip_suffix(" <unfinished ...>") {
             let slot = self.events.len();
+            // Its number is free, and may be given away, before the call returns.
+            if text.starts_with("close(") {
+                self.call(&format!("{text}) = 0"))?;
+            }
             if is_sync(text) {
                 self.events.push(None);
             }
@@ -126,6 +130,9 @@ impl<'a> Reader<'a> {
         }
         if rest.starts_with("<... ") {
             let called = self.called.remove(thread).ok_or("resumed, and never called")?;
+            if called.text.starts_with("close(") {
+                return Ok(());
+            }
             let end = rest.split_once(" resumed>").ok_or("no end")?.1;
             let event = self.call(&format!("{}{end}", called.text))?;
             if is_sync(called.text) {
