@@ -472,7 +472,9 @@ impl Lane {
         if record.sequence < self.head_seq {
             return;
         }
-        let message = u64::from(record.closes_message);
+        // Damage may have put records and messages out of step: none is settled that does not wait.
+        let sealed_message = self.next_message - u64::from(self.staged.messages);
+        let message = u64::from(record.closes_message && self.head_message < sealed_message);
         match record.outcome {
             Outcome::Delivered => {
                 self.reached = true;
@@ -492,6 +494,10 @@ impl Lane {
         }
         self.head_seq = record.sequence + 1;
         self.head_message += message;
+        if self.head_seq == self.sealed_seq() && self.head_message < sealed_message {
+            books.drop(DropReason::Damaged, sealed_message - self.head_message);
+            self.head_message = sealed_message;
+        }
         self.dirty = true;
     }
 
