@@ -128,7 +128,7 @@ pub fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, Malfo
 }
 
 /// Hands every entry in `bytes` to `visit`, without a copy of its key; `false` if one was malformed.
-pub fn visit_entries<'a>(mut bytes: &'a [u8], visit: &mut dyn FnMut(&[u8], Option<&'a [u8]>)) -> bool {
+pub fn visit_entries<'a>(mut bytes: &'a [u8], mut visit: impl FnMut(&[u8], Option<&'a [u8]>)) -> bool {
     let mut key = Vec::new();
     while !bytes.is_empty() {
         let Some(value) = take_entry(&mut bytes, &mut key) else { return false };

@@ -108,7 +108,7 @@ impl<F: DiskFile> Replay<F> {
     }
 
     fn put_all(&mut self, list: &[u8], touch: bool) {
-        let whole = visit_entries(list, &mut |key, value| {
+        let whole = visit_entries(list, |key, value| {
             if touch {
                 self.touch(key);
             }
@@ -330,13 +330,16 @@ impl LaneRecovered {
     }
 }
 
+/// The lanes, and what lay behind their ends.
+type Opened<D> = (Vec<LaneLog<<D as Disk>::File>>, Behind);
+
 fn open_lanes<D: Disk>(
     base: &mut Base<D>,
     settings: &Settings,
     tails: &BTreeMap<String, Tail>,
     (adopt, through): (bool, u64),
     report: &mut Report,
-) -> Result<(Vec<LaneLog<D::File>>, Behind), DiskError> {
+) -> Result<Opened<D>, DiskError> {
     let mut names = settings.lanes.clone();
     for name in tails.keys().cloned().chain(base.disk.list_dirs("lanes")?) {
         // What has no lane's name is somebody else's folder.

@@ -169,7 +169,7 @@ fn a_lost_salt_is_found_in_the_data() {
 /// Zeroes the pages of the newest journal segment from the frame of commit `from` to that of `to`, counted from 0 behind the
 /// first frame in it.
 fn lose_frames(disk: &MemDisk, from: usize, to: usize) {
-    let newest = disk.files().into_iter().map(|(name, _)| name).filter(|name| name.starts_with("journal/")).next_back();
+    let newest = disk.files().into_iter().map(|(name, _)| name).rfind(|name| name.starts_with("journal/"));
     disk.damage(&newest.expect("there is a journal"), |bytes| {
         let end = bytes.len().min((to + 1) * 4096);
         bytes[from * 4096..end].fill(0);
