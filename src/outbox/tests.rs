@@ -159,6 +159,20 @@ fn damage_behind_the_head_is_entered_in_the_books() {
     assert_eq!((rig.outbox.messages_pending(), rig.books.residue(2)), (2, 0));
 }
 
+#[test]
+fn records_that_damage_put_out_of_step_with_messages_settle_none_twice() {
+    for until_message in [0, 2] {
+        let mut rig = Rig::new(config(1 << 20, FullPolicy::DropOldest, None));
+        rig.message(100, 0);
+        rig.message(100, 1);
+        let lost = Lost { from_seq: 1, until_seq: 2, until_message };
+        rig.outbox.gone(0, &lost, &mut rig.books, &mut rig.releases);
+        let settled = [Settled { sequence: 2, closes_message: true, outcome: Outcome::Delivered }];
+        rig.outbox.settle(0, &settled, &mut rig.books, &mut rig.releases);
+        assert_eq!((rig.outbox.messages_pending(), rig.books.residue(0)), (0, 0), "{until_message}");
+    }
+}
+
 /// Reason, records, first and last of every loss record in the batches.
 fn said(batches: &[LaneBatch]) -> Vec<(String, u64, u64, u64)> {
     said_by(batches, |_| true)

@@ -14,6 +14,7 @@ mod functions;
 mod fuzz;
 mod mutants;
 mod need;
+mod proof;
 mod qemu;
 mod sim;
 mod tests;
@@ -36,6 +37,13 @@ cargo xtask fuzz [TARGET] [--for 30m]
 cargo xtask sim --seeds N      the real gateway in a virtual world of faults, a world a seed (--seed S, --for 60s, --help)
 cargo xtask mutants            deliberate bugs, one at a time: the virtual world must catch each
 
+cargo xtask crash --kills N    kill -9 of the real gateway among real brokers: nothing lost, nothing twice
+cargo xtask powercut --cuts N  the power cut at any write of a recorded run: nothing acknowledged lost, no failed start
+cargo xtask damage             every file of a store cut, zeroed, flipped: it starts, and says what that cost
+cargo xtask offline            a full outbox of 64 MiB: opened, resumed, drained
+cargo xtask soak --for 30m     2,000 messages a second with faults: memory flat, totals exact
+                               (each of them: --release for the shipped profile; --help for its options)
+
 WEIR_NO_RUSTUP=1               never ask rustup for a target: use Debian's packages
 WEIR_ZIG=FILE                  zig, for C and musl, in place of the one that is found or fetched
 WEIR_WASM_LD=FILE              the linker for functions, in place of the one that is found";
@@ -49,6 +57,7 @@ fn main() -> ExitCode {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
+        proof if proof::COMMANDS.contains(&proof) => proof::run(root, proof, &rest),
         "dist" => dist::run(root, &rest),
         "deploy" => deploy::run(root, &rest),
         "qemu" => qemu::run(root, &rest),
