@@ -129,6 +129,16 @@ pub fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, Malfo
     })
 }
 
+/// Hands every entry in `bytes` to `visit`, without a copy of its key; `false` if one was malformed.
+pub fn visit_entries<'a>(mut bytes: &'a [u8], mut visit: impl FnMut(&[u8], Option<&'a [u8]>)) -> bool {
+    let mut key = Vec::new();
+    while !bytes.is_empty() {
+        let Some(value) = take_entry(&mut bytes, &mut key) else { return false };
+        visit(&key, value);
+    }
+    true
+}
+
 /// Makes `key`, the key before, the entry's key, and returns the entry's value.
 fn take_entry<'a>(bytes: &mut &'a [u8], key: &mut Vec<u8>) -> Option<Option<&'a [u8]>> {
     let shared = usize::try_from(take_varint(bytes)?).ok().filter(|shared| *shared <= key.len())?;

@@ -8,6 +8,7 @@
 mod ahead;
 mod durable;
 mod losses;
+mod settled;
 
 use std::collections::VecDeque;
 
@@ -24,6 +25,8 @@ use crate::units::{Bytes, Millis};
 use ahead::Ahead;
 pub use ahead::NotTaken;
 use losses::{EXPIRED, Losses, REASONS};
+
+pub use settled::{LaneTotals, Outcome, Settled};
 
 /// The answer to [`Outbox::offer`].
 #[must_use]
@@ -42,39 +45,6 @@ pub enum Offer {
     NoLane,
     /// Larger than the whole lane: waiting would not help.
     NeverFits,
-}
-
-/// How one record left its lane through the sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Upstream has acknowledged it.
-    Delivered,
-    /// It was older than the lane's TTL.
-    Expired,
-    /// It can never be delivered, or its bytes are damaged.
-    Dropped(DropReason),
-}
-
-/// One record that left a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// Its number.
-    pub sequence: u64,
-    /// Whether it settles a message.
-    pub closes_message: bool,
-    /// How it left.
-    pub outcome: Outcome,
-}
-
-/// Record totals of a lane since the store was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneTotals {
-    /// Acknowledged by upstream.
-    pub delivered: u64,
-    /// Too old.
-    pub expired: u64,
-    /// Gone, by [`DropReason`].
-    pub dropped: [u64; DropReason::ALL.len()],
 }
 
 /// One lane.
@@ -493,7 +463,9 @@ impl Lane {
         if self.has_left(record.sequence) {
             return;
         }
-        let message = u64::from(record.closes_message);
+        // Damage may have put records and messages out of step: none is settled that does not wait.
+        let sealed_message = self.next_message - u64::from(self.staged.messages);
+        let message = u64::from(record.closes_message && self.head_message < sealed_message);
         let lost = losses::Lost::one(record.sequence, message);
         match record.outcome {
             Outcome::Delivered => {
@@ -514,6 +486,10 @@ impl Lane {
         }
         self.head_seq = self.ahead.pass(record.sequence + 1);
         self.head_message += message;
+        if self.head_seq == self.sealed_seq() && self.head_message < sealed_message {
+            books.drop(DropReason::Damaged, sealed_message - self.head_message);
+            self.head_message = sealed_message;
+        }
         self.dirty = true;
     }
 
@@ -573,8 +549,9 @@ impl Lane {
     /// Adds a loss record for each reason that has something to tell. Not in an idle lane without upstream: its loss record would
     /// itself expire there, and ask for the next one.
     fn say_losses(&mut self, now: Now, segment_bytes: u64) {
-        let has_room = || self.frame_bytes(LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
-        let is_heard = self.reached && has_room();
+        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, now));
+        let bytes = if is_old { Self::next_segment_bytes } else { Self::frame_bytes };
+        let is_heard = self.reached && bytes(self, LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
         self.reached = false;
         if self.staged.count == 0 && !is_heard {
             return;

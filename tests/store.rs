@@ -315,3 +315,42 @@ fn open_ms(dir: &Path, settings: &Settings) -> u128 {
     assert_eq!((first.first_seq, first.records), (1, 9));
     took
 }
+
+#[test]
+fn an_empty_store_that_should_not_be_empty_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let is_gone = |loop_: &Loop| loop_.recovered.report.data_gone;
+    block_on(async {
+        // A first boot, and another one that never came to a commit.
+        for _ in 0..2 {
+            let store = Loop::open(dir.path()).unwrap();
+            assert!(!is_gone(&store), "nothing was ever here");
+            store.store.close().await;
+        }
+        let mut store = Loop::open(dir.path()).unwrap();
+        store.commit().await;
+        store.store.close().await;
+        for name in ["journal", "snapshot", "lanes", "state", "free"] {
+            let _ = fs::remove_dir_all(dir.path().join(name));
+        }
+        let store = Loop::open(dir.path()).unwrap();
+        assert!(is_gone(&store) && store.recovered.report.is_loss());
+        store.store.close().await;
+        // Meant: whoever removes the identity as well begins anew.
+        fs::remove_dir_all(dir.path()).unwrap();
+        let store = Loop::open(dir.path()).unwrap();
+        assert!(!is_gone(&store));
+        store.store.close().await;
+    });
+}
+
+#[test]
+fn a_damaged_identity_over_no_data_is_no_new_store() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        fs::write(dir.path().join("identity"), [0xff, 0, 7]).unwrap();
+        let store = Loop::open(dir.path()).unwrap();
+        assert!(store.recovered.report.data_gone);
+        store.store.close().await;
+    });
+}

@@ -8,7 +8,7 @@ use super::outlets::Aggregates;
 use super::routing::{Routing, RoutingError};
 use super::usage::{Period, Periods};
 use super::{FoldCounts, Gateway, Slot, deadline::Interval};
-use crate::books::Books;
+use crate::books::{Books, DropReason};
 use crate::config::{Config, Trigger};
 use crate::effect::Effects;
 use crate::entry::{Entries, Space, put_varint, take_count, take_varint, unzigzag, zigzag};
@@ -121,6 +121,7 @@ impl Gateway {
     }
 
     fn recover(&mut self, recovered: Recovered, now: Now, effects: &mut Effects) {
+        let is_damaged = recovered.report.is_loss() || recovered.report.healed;
         self.outbox.recover(recovered.lanes);
         let mut gone: BTreeMap<&[u8], u64> = BTreeMap::new();
         for (key, value) in &recovered.entries {
@@ -144,8 +145,42 @@ impl Gateway {
             effects.say(log::Level::Info, "", text);
         }
         self.dirty |= self.subscribed.is_dirty();
+        let damaged = |outbox: &Outbox| -> Vec<u64> {
+            outbox.lanes().iter().map(|lane| lane.totals().dropped[DropReason::Damaged as usize]).collect()
+        };
+        let before = damaged(&self.outbox);
         self.outbox.recovered(&mut self.books, &mut effects.releases);
+        for ((lane, before), after) in self.outbox.lanes().iter().zip(before).zip(damaged(&self.outbox)) {
+            if before < after {
+                let name = &lane.config().name;
+                let text = format!("lane {name}: {} records are damaged on flash and lost", after - before);
+                effects.say(log::Level::Error, "", text);
+            }
+        }
+        if is_damaged {
+            self.balance(effects);
+        }
         self.end_windows(now, effects);
+    }
+
+    /// Damage may have taken what the books say of some messages, or these messages and left the books. What does not fit
+    /// together is entered, and said, as what it is.
+    fn balance(&mut self, effects: &mut Effects) {
+        let residue = self.residue();
+        let count = u64::try_from(residue.unsigned_abs()).unwrap_or(u64::MAX);
+        if residue > 0 {
+            self.books.drop(DropReason::Damaged, count);
+            effects.say(
+                log::Level::Error,
+                "",
+                format!("{count} messages went with the damage; they are counted as such"),
+            );
+        } else if residue < 0 {
+            self.books.received += count;
+            let text = format!("the store holds {count} messages that its damaged books do not know; they are entered");
+            effects.say(log::Level::Error, "", text);
+        }
+        self.dirty |= residue != 0;
     }
 
     /// Cells whose meter is gone leave as partial aggregates: their values were acknowledged.
@@ -199,11 +234,12 @@ impl Gateway {
     fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
         let commit = take_count(&mut value)?;
         let wall_ms = unzigzag(take_varint(&mut value)?);
-        if !(0..=WALL_MS_MAX).contains(&wall_ms) {
-            return None;
-        }
+        // Whatever the clock said: a number that is given twice is a key of marks that is written twice.
         self.commit = commit;
-        self.timeline.restore(wall_ms, now);
+        // A clock that was stepped to before 1970 is not worth going on from.
+        if (0..=WALL_MS_MAX).contains(&wall_ms) {
+            self.timeline.restore(wall_ms, now);
+        }
         Some(())
     }
 

@@ -56,6 +56,7 @@ impl Rig {
             Offer::Queued { lane, sequence, start } => self.outbox.close_message(lane, sequence, start),
             other => panic!("{other:?}"),
         }
+        self.outbox.make_way(at(wall_ms), &mut self.books, &mut self.releases);
         self.outbox.seal(at(wall_ms), &mut self.batches, &mut self.entries, &mut Vec::new());
         assert_eq!(self.books.residue(self.outbox.messages_pending()), 0);
         assert!(self.outbox.lanes()[0].bytes() <= self.outbox.lanes()[0].config().bytes_max.0);
@@ -158,6 +159,20 @@ fn damage_behind_the_head_is_entered_in_the_books() {
     assert_eq!((rig.outbox.messages_pending(), rig.books.residue(2)), (2, 0));
 }
 
+#[test]
+fn records_that_damage_put_out_of_step_with_messages_settle_none_twice() {
+    for until_message in [0, 2] {
+        let mut rig = Rig::new(config(1 << 20, FullPolicy::DropOldest, None));
+        rig.message(100, 0);
+        rig.message(100, 1);
+        let lost = Lost { from_seq: 1, until_seq: 2, until_message };
+        rig.outbox.gone(0, &lost, &mut rig.books, &mut rig.releases);
+        let settled = [Settled { sequence: 2, closes_message: true, outcome: Outcome::Delivered }];
+        rig.outbox.settle(0, &settled, &mut rig.books, &mut rig.releases);
+        assert_eq!((rig.outbox.messages_pending(), rig.books.residue(0)), (0, 0), "{until_message}");
+    }
+}
+
 /// Reason, records, first and last of every loss record in the batches.
 fn said(batches: &[LaneBatch]) -> Vec<(String, u64, u64, u64)> {
     said_by(batches, |_| true)
@@ -234,4 +249,22 @@ fn losses_are_told_in_full_although_loss_records_were_lost_as_well() {
     let records: u64 = told.iter().map(|(_, records, ..)| records).sum();
     let last = told.last().unwrap();
     assert_eq!((records, last.3), (arrived[0] - 1, arrived[0] - 1), "{told:?}");
+}
+
+#[test]
+fn a_lane_never_takes_more_flash_than_it_may_through_snapshots_and_segments_that_grow_old() {
+    for ttl in [None, Some(400)] {
+        for len in [50, 700, 3000] {
+            let mut rig = Rig::new(config(24_576, FullPolicy::DropOldest, ttl));
+            for wall_ms in 0..400 {
+                rig.message(len, wall_ms * 7);
+                if wall_ms % 3 == 0 {
+                    rig.outbox.export(&mut Entries::default());
+                }
+                let segments: std::collections::BTreeSet<u32> =
+                    rig.outbox.lanes()[0].extents.iter().map(|extent| extent.segment).collect();
+                assert!(segments.len() as u64 * 8192 <= 24_576, "{ttl:?} {len}: segments {segments:?}");
+            }
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub struct ShellNumbers {
     pub found: Vec<(&'static str, u64)>,
     /// Commits, file syncs, and bytes written to journal, lanes, snapshots and keyed state.
     pub flash: Vec<(&'static str, u64)>,
+    /// How long opening the store took, microseconds.
+    pub open_us: u64,
     /// Resident memory, bytes.
     pub rss: u64,
     /// What the budget says the process may take, bytes.
@@ -301,6 +303,8 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     for (kind, count) in &shell.flash {
         text.sample("flash_total", &format!("kind=\"{kind}\""), count);
     }
+    let open_seconds = shell.open_us as f64 / 1e6;
+    text.single("store_open_seconds", "gauge", "How long opening the store took at the start", open_seconds);
     text.single("process_resident_bytes", "gauge", "Resident memory", shell.rss);
     text.single("process_planned_bytes", "gauge", "Memory that the plan of `weir check` grants", shell.rss_planned);
     let headroom = i128::from(shell.rss_planned) - i128::from(shell.rss);
@@ -335,10 +339,13 @@ pub fn found(report: &Report) -> Vec<(&'static str, u64)> {
         ("replayed", report.replayed),
         ("unfinished", report.torn_tails + report.uncommitted_frames),
         ("bad-frames", report.bad_frames),
+        ("cut-commits", report.cut_commits),
+        ("lost-records", report.lost_records),
         ("bad-snapshots", report.bad_snapshots),
         ("quarantined-bytes", report.quarantined_bytes),
         ("healed", u64::from(report.healed)),
         ("lost-snapshot", u64::from(report.empty_but_expected)),
+        ("data-gone", u64::from(report.data_gone)),
     ]
 }
 

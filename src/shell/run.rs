@@ -87,6 +87,8 @@ pub struct Parts {
     pub rss_planned: u64,
     /// What the start found on flash, for the metrics page.
     pub found: Vec<(&'static str, u64)>,
+    /// How long opening the store took, microseconds.
+    pub open_us: u64,
 }
 
 /// The loop.
@@ -263,6 +265,15 @@ impl Loop {
 
     fn settled(&mut self, event: SinkEvent) {
         let now = self.parts.clock.now();
+        if let SinkEvent::Gone { lane, lost } = &event {
+            let name = self.parts.gateway.outbox().lanes().get(*lane).map_or("", |lane| &lane.config().name);
+            log::error!(
+                "lane {name}: {} records, {} to {}, are damaged on flash and lost; upstream gets a loss record",
+                lost.until_seq - lost.from_seq,
+                lost.from_seq,
+                lost.until_seq - 1
+            );
+        }
         let event = match &event {
             SinkEvent::Settled { lane, records } => Event::Settled { lane: *lane, records },
             SinkEvent::Gone { lane, lost } => Event::Gone { lane: *lane, lost: *lost },
@@ -414,6 +425,7 @@ impl Loop {
                 .collect(),
             found: self.parts.found.clone(),
             flash: metrics::flash(&stats),
+            open_us: self.parts.open_us,
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
             uptime_us: now.mono_us,

@@ -39,6 +39,8 @@ pub enum Failure {
     Io(std::io::Error, String),
     /// The store failed while running.
     Run(RunError),
+    /// It ended as it was asked to; but at its start, acknowledged data was lost.
+    DataLost,
 }
 
 impl std::fmt::Display for Failure {
@@ -48,6 +50,7 @@ impl std::fmt::Display for Failure {
             Self::Start(error) => write!(f, "{error}"),
             Self::Io(error, what) => write!(f, "{what}: {error}"),
             Self::Run(error) => write!(f, "{error}"),
+            Self::DataLost => f.write_str("ended as asked; but at this start the store had lost data, see above"),
         }
     }
 }
@@ -72,9 +75,11 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let config = &plan.loaded.config;
     let mut clock = Clock::default();
     let names: Vec<String> = config.lanes.iter().map(|lane| lane.name.clone()).collect();
+    let before_us = clock.now().mono_us;
     let (store, recovered, answers) =
         StoreHandle::open(&config.store, &names, costs::DIRTY_BYTES_MAX.as_usize()).map_err(Failure::Store)?;
-    let found = metrics::found(&recovered.report);
+    let open_us = clock.now().mono_us - before_us;
+    let (found, lost) = (metrics::found(&recovered.report), recovered.report.is_loss());
     let mut effects = Effects::default();
     let stopwatch = Box::new(clock.clone());
     let gateway =
@@ -123,11 +128,13 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         receive_max: config.broker.in_flight,
         rss_planned: plan.budget.memory.total().0,
         found,
+        open_us,
     };
     let ended = Loop::new(parts).run().await.map_err(Failure::Run);
     // Whoever asks from here on is told that nobody runs.
     let _ = std::fs::remove_file(config.store.dir.join(control::SOCKET));
-    ended
+    ended?;
+    if lost { Err(Failure::DataLost) } else { Ok(()) }
 }
 
 /// Binds the address of metrics and health, if there is one.

@@ -61,10 +61,37 @@ pub struct Hint {
 pub struct LaneScan {
     /// Frames behind the committed end.
     pub uncommitted: u64,
+    /// Whose they were.
+    pub behind: Behind,
     /// Bytes of segments without a readable frame.
     pub quarantined_bytes: u64,
     /// The lane has records of which the journal knows nothing.
     pub adopted: bool,
+}
+
+/// Whole frames behind the committed end, by their commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// The newest commit among them. It may never have happened; all before it have.
+    pub newest: u64,
+    /// Records of the newest commit.
+    pub newest_records: u64,
+    /// Records of the others.
+    pub older_records: u64,
+}
+
+impl Behind {
+    /// Adds those of another lane.
+    pub fn join(&mut self, other: Self) {
+        let [older, newer] = if self.newest <= other.newest { [*self, other] } else { [other, *self] };
+        let together = older.newest == newer.newest;
+        let (joins_newest, joins_older) = if together { (older.newest_records, 0) } else { (0, older.newest_records) };
+        *self = Self {
+            newest: newer.newest,
+            newest_records: newer.newest_records + joins_newest,
+            older_records: newer.older_records + older.older_records + joins_older,
+        };
+    }
 }
 
 /// An append, placed but not yet written.
@@ -250,13 +277,15 @@ impl<F: DiskFile> LaneLog<F> {
         self.tail.segment + 1
     }
 
-    /// Opens the lane as the journal left it (`tail`); with `adopt`, the journal is lost and the frames themselves tell.
+    /// Opens the lane as the journal left it (`tail`); with `adopt`, the journal is lost and the frames themselves tell. Commits
+    /// through `through` have happened although the journal may have lost what they say of the lane (0: it has lost nothing).
     pub fn open<D: Disk<File = F>>(
         base: &mut Base<D>,
         name: &str,
         store_salt: u32,
         tail: Option<Tail>,
         adopt: bool,
+        through: u64,
     ) -> Result<(Self, LaneScan), DiskError> {
         let dir = dir(name);
         base.disk.create_dir(&dir)?;
@@ -278,11 +307,14 @@ impl<F: DiskFile> LaneLog<F> {
         let present = numbers(&mut base.disk, &lane.dir)?;
         if tail.is_none() && adopt {
             scan.adopted = lane.adopt(base, &present)?;
+        } else if through > 0 {
+            lane.extend(base, &present, through)?;
         }
         for number in present {
             lane.open_segment(base, number, &mut scan)?;
         }
         if let Some(file) = &lane.writing {
+            lane.look_behind(file, lane.tail.segment, lane.tail.end, &mut scan.behind);
             // A failure here is met again, and told, before the next append.
             scan.uncommitted += wipe(file, lane.tail.segment, lane.tail.end).unwrap_or(0);
         }
@@ -297,6 +329,7 @@ impl<F: DiskFile> LaneLog<F> {
     ) -> Result<(), DiskError> {
         let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(number)))? else { return Ok(()) };
         if number > self.tail.segment {
+            self.look_behind(&file, number, 0, &mut scan.behind);
             return base.give(&self.dir, number);
         }
         let end = if number == self.tail.segment { self.tail.end } else { file_end(&file) };
@@ -314,6 +347,23 @@ impl<F: DiskFile> LaneLog<F> {
             });
         self.extents.push_back(Extent { segment: number, first_seq, first_message, bytes: end, at_ms });
         Ok(())
+    }
+
+    /// Notes the frames of a segment from `at` on.
+    fn look_behind(&self, file: &F, segment: u32, mut at: u32, behind: &mut Behind) {
+        let mut page = [0; PAGE as usize];
+        let end = file_end(file);
+        while at < end {
+            let stop = align_up(at + 1, PAGE).min(end);
+            let part = &mut page[..(stop - at) as usize];
+            let read = file.read_at(u64::from(at), part).unwrap_or(0);
+            let heads = part[..read].chunks(CELL as usize);
+            for head in heads.filter_map(|cell| Header::decode(cell, FrameKind::Lane, self.salt, segment)) {
+                let records = u64::from(head.count);
+                behind.join(Behind { newest: head.commit, newest_records: records, older_records: 0 });
+            }
+            at = stop;
+        }
     }
 
     /// Without a journal, what lies in the newest segment is taken as committed; unless it is the first commit of all, of which
@@ -341,6 +391,35 @@ impl<F: DiskFile> LaneLog<F> {
         }
         self.tail.next_seq = 1;
         Ok(false)
+    }
+
+    /// Moves the tail over whole frames that go on from it without a gap and belong to commits that are known to have happened.
+    fn extend<D: Disk<File = F>>(
+        &mut self,
+        base: &mut Base<D>,
+        present: &[u32],
+        through: u64,
+    ) -> Result<(), DiskError> {
+        let (first, mut tail, mut body) = (self.tail.segment, self.tail, Vec::new());
+        self.tail.next_seq = u64::MAX;
+        for number in present.iter().copied().filter(|number| first <= *number) {
+            let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(number)))? else { continue };
+            let mut at = if number == tail.segment { tail.end } else { 0 };
+            while let Some((offset, head)) = self.find(&file, number, at, file_end(&file), tail.next_seq, true)? {
+                body.resize(head.body_len as usize, 0);
+                let read = file.read_at(u64::from(offset + HEADER), &mut body).unwrap_or(0);
+                let whole = read == body.len() && crc32fast::hash(&body) == head.body_crc;
+                if !whole || head.first != tail.next_seq || through < head.commit {
+                    break;
+                }
+                at = align_up(offset + head.frame_len(), CELL);
+                let next_message = head.first_message + u64::from(head.messages);
+                let next_seq = head.first + u64::from(head.count);
+                tail = Tail { segment: number, end: align_up(at, PAGE), next_seq, next_message };
+            }
+        }
+        self.tail = tail;
+        Ok(())
     }
 
     /// The first header at or behind `at` that fits: a frame that ends by `end` and continues the sequence `expected`. With

@@ -263,11 +263,13 @@ impl State {
     }
 
     fn forget_unnamed(&mut self) {
-        let (names, durable, pending) = (&self.names, &self.durable_names, &self.pending_names);
-        self.inodes.retain(|inode, _| {
-            names.values().chain(durable.values()).any(|named| named == inode)
-                || pending.iter().any(|change| matches!(change, NameChange::Link(_, named) if named == inode))
-        });
+        let mut named: BTreeSet<usize> = self.names.values().chain(self.durable_names.values()).copied().collect();
+        for change in &self.pending_names {
+            if let NameChange::Link(_, inode) = change {
+                named.insert(*inode);
+            }
+        }
+        self.inodes.retain(|inode, _| named.contains(inode));
     }
 
     fn sync(&mut self, what: usize) -> Result<(), DiskError> {
@@ -471,7 +473,7 @@ impl DiskFile for MemFile {
         let mut state = self.disk.borrow_mut();
         state.step()?;
         let growth = self.growth(&state, offset + bytes.len());
-        if state.used() + growth > state.capacity {
+        if 0 < growth && state.used() + growth > state.capacity {
             return Err(DiskError::Full);
         }
         state.writes += 1;

@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::entries;
+use crate::entry::visit_entries;
 use crate::frame::{FrameKind, HEADER, PAGE};
 use crate::manifest::check_label;
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Scan, Tail, split_body};
 use super::keyed::{Dirty, Image, Keyed};
-use super::lane_log::{LaneLog, dir};
+use super::lane_log::{Behind, LaneLog, dir};
 use super::segment::{Base, file_name};
 use super::snapshot::{Loaded, Snapshots};
 use super::{CommitError, Extent, FrameCache, Settings, Store};
@@ -54,6 +54,10 @@ pub struct Report {
     pub uncommitted_frames: u64,
     /// Commits that are lost although later ones are there, by damage to the medium.
     pub bad_frames: u64,
+    /// Commits that are lost at the end: records are there that only later ones can have written. At least so many.
+    pub cut_commits: u64,
+    /// Records that went with them.
+    pub lost_records: u64,
     /// Snapshots that were damaged; the last is kept in `quarantine/`.
     pub bad_snapshots: u64,
     /// Bytes that were passed over or set aside.
@@ -62,6 +66,8 @@ pub struct Report {
     pub healed: bool,
     /// There is data, but the snapshot that it builds on is lost: values are missing.
     pub empty_but_expected: bool,
+    /// Nothing is there although this store has held data. Only the shell can know; see its identity file.
+    pub data_gone: bool,
     /// Commits replayed from the journal.
     pub replayed: u64,
 }
@@ -70,7 +76,8 @@ impl Report {
     /// Whether anything was lost that had been acknowledged.
     #[must_use]
     pub const fn is_loss(&self) -> bool {
-        (self.bad_frames > 0 && !self.healed) || self.empty_but_expected || self.quarantined_bytes > 0 && !self.healed
+        let damaged = self.bad_frames > 0 || self.quarantined_bytes > 0;
+        (damaged && !self.healed) || self.cut_commits > 0 || self.empty_but_expected || self.data_gone
     }
 }
 
@@ -78,37 +85,52 @@ impl Report {
 struct Replay<F> {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     tails: BTreeMap<String, Tail>,
-    /// Keys that the journal has changed.
-    touched: BTreeSet<Vec<u8>>,
+    /// Keys that the journal has changed, for the keyed store; `None`: more than it could be told.
+    touched: Option<BTreeSet<Vec<u8>>>,
+    touched_bytes: usize,
+    touched_bytes_max: usize,
     /// Files to which small frames were written again and that are not synced.
     rewritten: BTreeMap<String, (u32, F)>,
     malformed: u64,
 }
 
 impl<F: DiskFile> Replay<F> {
-    const fn new() -> Self {
+    const fn new(touched_bytes_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
             tails: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            touched: Some(BTreeSet::new()),
+            touched_bytes: 0,
+            touched_bytes_max,
             rewritten: BTreeMap::new(),
             malformed: 0,
         }
     }
 
     fn put_all(&mut self, list: &[u8], touch: bool) {
-        for entry in entries(list) {
-            let Ok(entry) = entry else {
-                self.malformed += 1;
-                return;
-            };
+        let whole = visit_entries(list, |key, value| {
             if touch {
-                self.touched.insert(entry.key.clone());
+                self.touch(key);
             }
-            match entry.value {
-                Some(value) => self.entries.insert(entry.key, value.to_vec()),
-                None => self.entries.remove(&entry.key),
-            };
+            match (value, self.entries.get_mut(key)) {
+                (Some(value), Some(slot)) => {
+                    slot.clear();
+                    slot.extend_from_slice(value);
+                }
+                (Some(value), None) => drop(self.entries.insert(key.to_vec(), value.to_vec())),
+                (None, Some(_)) => drop(self.entries.remove(key)),
+                (None, None) => {}
+            }
+        });
+        self.malformed += u64::from(!whole);
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        let Some(touched) = self.touched.as_mut().filter(|touched| !touched.contains(key)) else { return };
+        self.touched_bytes += key.len();
+        touched.insert(key.to_vec());
+        if self.touched_bytes > self.touched_bytes_max {
+            self.touched = None;
         }
     }
 
@@ -200,7 +222,7 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         let mut base = Base::open(disk, settings.segment_bytes, usize::try_from(quota).unwrap_or(usize::MAX / 8))?;
         let journal_salt = crate::frame::salt(super::journal::DIR) ^ settings.salt;
         let (snapshots, loaded, bad_snapshots) = Snapshots::open(&mut base, journal_salt)?;
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(settings.dirty_bytes_max);
         if let Some(loaded) = &loaded {
             replay.load(loaded);
         }
@@ -237,12 +259,20 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         }
         report.empty_but_expected = base_lost && !report.healed;
         let adopt = base_lost || found_nothing;
-        let lanes = open_lanes(&mut base, settings, &replay.tails, adopt, &mut report)?;
+        // A lane's tail is in the commits that append to it, so a hole may hide where a lane ends.
+        let through = if report.bad_frames > 0 { journal.last_commit() } else { 0 };
+        let (lanes, behind) = open_lanes(&mut base, settings, &replay.tails, (adopt, through), &mut report)?;
+        if !adopt {
+            // A lane's frame is written when the commit before its own is on flash.
+            let lost = behind.newest.saturating_sub(journal.last_commit() + 1);
+            report.cut_commits = lost;
+            report.lost_records = if lost > 0 { behind.older_records } else { 0 };
+        }
         let mut dirty = Dirty::new(covered, journal.last_commit(), settings.dirty_bytes_max);
-        for key in &replay.touched {
+        for key in replay.touched.iter().flatten() {
             dirty.note(key, replay.entries.get(key).map(Vec::as_slice));
         }
-        if report.empty_but_expected || report.healed {
+        if report.empty_but_expected || report.healed || replay.touched.is_none() {
             dirty.give_up();
         }
         // After a hole the snapshot is what counts, and the newest frame may be older than what healed it.
@@ -300,13 +330,16 @@ impl LaneRecovered {
     }
 }
 
+/// The lanes, and what lay behind their ends.
+type Opened<D> = (Vec<LaneLog<<D as Disk>::File>>, Behind);
+
 fn open_lanes<D: Disk>(
     base: &mut Base<D>,
     settings: &Settings,
     tails: &BTreeMap<String, Tail>,
-    adopt: bool,
+    (adopt, through): (bool, u64),
     report: &mut Report,
-) -> Result<Vec<LaneLog<D::File>>, DiskError> {
+) -> Result<Opened<D>, DiskError> {
     let mut names = settings.lanes.clone();
     for name in tails.keys().cloned().chain(base.disk.list_dirs("lanes")?) {
         // What has no lane's name is somebody else's folder.
@@ -314,15 +347,16 @@ fn open_lanes<D: Disk>(
             names.push(name);
         }
     }
-    let mut lanes = Vec::new();
+    let (mut lanes, mut behind) = (Vec::new(), Behind::default());
     for name in names {
-        let (lane, scan) = LaneLog::open(base, &name, settings.salt, tails.get(&name).copied(), adopt)?;
+        let (lane, scan) = LaneLog::open(base, &name, settings.salt, tails.get(&name).copied(), adopt, through)?;
         report.uncommitted_frames += scan.uncommitted;
         report.empty_but_expected |= scan.adopted && !report.healed;
         report.quarantined_bytes += scan.quarantined_bytes;
+        behind.join(scan.behind);
         lanes.push(lane);
     }
-    Ok(lanes)
+    Ok((lanes, behind))
 }
 
 fn recommit<D: Disk>(base: &mut Base<D>, journal: &mut Journal<D::File>, scan: Scan) -> Result<(), CommitError> {

@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::process;
@@ -50,9 +51,19 @@ fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed, these tests need it: apt install mosquitto"))
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, below those that the system gives to outgoing connections: another one of the test's own could
+/// have it before it is used.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
+        let port = u16::try_from(FIRST + next % COUNT).expect("below 32,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Broker {
@@ -93,6 +104,20 @@ impl Broker {
             process::signal("TERM", child.id());
             child.wait().unwrap();
         }
+    }
+
+    /// It does nothing for a while: SIGSTOP and SIGCONT.
+    pub fn stall(&self, time: Duration) {
+        if let Some(child) = &self.child {
+            process::signal("STOP", child.id());
+            std::thread::sleep(time);
+            process::signal("CONT", child.id());
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
     }
 
     /// What it saved when it was stopped.

@@ -1,6 +1,7 @@
 //! The real binary as a child process: started, killed, started again on the same folder, asked for its numbers.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -34,6 +35,12 @@ impl Gateway {
         fs::write(self.folder.path().join("gateway.toml"), config).unwrap();
     }
 
+    /// Leaves the folder for whoever looks into it.
+    pub fn keep(mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// A file or folder of its own.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -42,14 +49,21 @@ impl Gateway {
     /// Starts it.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "the gateway runs already");
-        self.child = Some(self.command().spawn().unwrap());
+        self.child = Some(self.command(&[]).spawn().unwrap());
     }
 
-    fn command(&self) -> Command {
+    /// Starts it as the last arguments of another program, which becomes it.
+    pub fn start_in(&mut self, wrapper: &[String]) {
+        assert!(self.child.is_none(), "the gateway runs already");
+        self.child = Some(self.command(wrapper).spawn().unwrap());
+    }
+
+    fn command(&self, wrapper: &[String]) -> Command {
         let log = OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         // `WEIR_BINARY`: the shipped binary in place of the one of the tests' profile.
-        let binary = std::env::var_os("WEIR_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into());
-        let mut command = Command::new(binary);
+        let weir = std::env::var_os("WEIR_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into());
+        let mut command = Command::new(wrapper.first().map_or(weir.as_os_str(), OsStr::new));
+        command.args(wrapper.iter().skip(1)).args((!wrapper.is_empty()).then_some(&weir));
         command.args(["run", "gateway.toml", "--metrics", &format!("127.0.0.1:{}", self.metrics)]);
         // As on a terminal, also where the tests themselves run under systemd.
         command.current_dir(self.folder.path()).stderr(log).env_remove("JOURNAL_STREAM");

@@ -4,7 +4,7 @@
 //!   under a number that upstream has seen would be lost without a trace.
 //! - Totals are the merge of all partials, whatever their windows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 
@@ -78,6 +78,12 @@ impl Ledger {
     /// Records of a lane.
     pub fn count_of(&self, lane: &str) -> u64 {
         self.lanes.iter().filter(|((_, name), _)| name == lane).map(|(_, records)| records.len() as u64).sum()
+    }
+
+    /// Messages and dead letters of a lane, as they are whatever their sequence and the time of their making.
+    pub fn contents(&self, lane: &str) -> BTreeSet<String> {
+        let its = self.records.iter().filter(|record| record.lane == lane && record.kind != RecordKind::Loss);
+        its.map(|record| format!("{:?} {} {:?}", record.kind, record.topic, record.fields.get("payload"))).collect()
     }
 
     /// Everything that a meter has, by key.

@@ -25,4 +25,8 @@ pub mod ledger;
 #[cfg(feature = "shell")]
 pub mod process;
 #[cfg(feature = "shell")]
+pub mod proxy;
+#[cfg(feature = "shell")]
+pub mod site;
+#[cfg(feature = "shell")]
 pub mod upstream;

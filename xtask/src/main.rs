@@ -12,8 +12,11 @@ mod deploy;
 mod dist;
 mod functions;
 mod fuzz;
+mod mutants;
 mod need;
+mod proof;
 mod qemu;
+mod sim;
 mod tests;
 mod wasm;
 mod wasm_target;
@@ -31,6 +34,15 @@ cargo xtask qemu [ARGS..]      the main job on an emulated arm64 board, also wit
 cargo xtask size               what the binaries that dist built weigh, and what each feature costs
 cargo xtask fuzz [TARGET] [--for 30m]
                                fuzzes what reads the bytes of others; without TARGET each in turn
+cargo xtask sim --seeds N      the real gateway in a virtual world of faults, a world a seed (--seed S, --for 60s, --help)
+cargo xtask mutants            deliberate bugs, one at a time: the virtual world must catch each
+
+cargo xtask crash --kills N    kill -9 of the real gateway among real brokers: nothing lost, nothing twice
+cargo xtask powercut --cuts N  the power cut at any write of a recorded run: nothing acknowledged lost, no failed start
+cargo xtask damage             every file of a store cut, zeroed, flipped: it starts, and says what that cost
+cargo xtask offline            a full outbox of 64 MiB: opened, resumed, drained
+cargo xtask soak --for 30m     2,000 messages a second with faults: memory flat, totals exact
+                               (each of them: --release for the shipped profile; --help for its options)
 
 WEIR_NO_RUSTUP=1               never ask rustup for a target: use Debian's packages
 WEIR_ZIG=FILE                  zig, for C and musl, in place of the one that is found or fetched
@@ -45,11 +57,14 @@ fn main() -> ExitCode {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
+        proof if proof::COMMANDS.contains(&proof) => proof::run(root, proof, &rest),
         "dist" => dist::run(root, &rest),
         "deploy" => deploy::run(root, &rest),
         "qemu" => qemu::run(root, &rest),
         "size" => dist::size::run(root, &rest),
         "fuzz" => fuzz::run(root, &rest),
+        "sim" => sim::run(root, &rest),
+        "mutants" => mutants::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -21,6 +21,15 @@ pub fn mosquitto() -> Result<PathBuf, String> {
     find("mosquitto").ok_or_else(|| "mosquitto was installed but is not in PATH or /usr/sbin".to_owned())
 }
 
+/// What records the system calls of a run.
+pub fn strace() -> Result<PathBuf, String> {
+    if let Some(file) = find("strace") {
+        return Ok(file);
+    }
+    apt_install("recording what the gateway writes needs strace", &["strace"])?;
+    find("strace").ok_or_else(|| "strace was installed but is not in PATH".to_owned())
+}
+
 /// Installs Debian packages. `why` opens the message if that cannot be done.
 pub fn apt_install(why: &str, packages: &[&str]) -> Result<(), String> {
     let list = packages.join(" ");

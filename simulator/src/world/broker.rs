@@ -128,7 +128,7 @@ impl Broker {
         }
         match packet {
             Outgoing::Connect => {}
-            Outgoing::Subscribe => self.subscribe(ledger, wire),
+            Outgoing::Subscribe { fresh } => self.subscribe(conn, fresh, ledger, wire),
             Outgoing::Ack { packet_id } => self.acknowledged(packet_id, ledger, wire)?,
             Outgoing::PubComp { packet_id } => self.release(packet_id, ledger, wire),
             Outgoing::Ping => wire.down(conn, Incoming::PingResp),
@@ -156,13 +156,14 @@ impl Broker {
         self.send(ledger, wire);
     }
 
-    fn subscribe(&mut self, ledger: &mut Ledger, wire: &mut Wire) {
+    fn subscribe(&mut self, conn: u64, fresh: bool, ledger: &mut Ledger, wire: &mut Wire) {
         let Some(session) = &mut self.session else { return };
+        wire.down(conn, Incoming::SubAck);
         let is_new = !core::mem::replace(&mut session.is_subscribed, true);
         // MQTT 5.0 §3.8.3.1, retain handling; 3.1.1 sends them always.
         let sends = match (self.style.is_v5, self.asked.retained) {
             (false, _) | (true, RetainedPolicy::Always) => true,
-            (true, RetainedPolicy::SkipOnResubscribe) => is_new,
+            (true, RetainedPolicy::SkipOnResubscribe) => is_new || fresh,
             (true, RetainedPolicy::Never) => false,
         };
         if sends {

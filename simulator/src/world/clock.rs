@@ -23,6 +23,8 @@ pub struct Clocks {
     is_set: bool,
     /// Time that the machine slept.
     slept_us: u64,
+    /// It was wrong at some time.
+    pub was_moved: bool,
 }
 
 impl Clocks {
@@ -30,7 +32,8 @@ impl Clocks {
     #[must_use]
     pub const fn new(has_battery: bool, has_service: bool) -> Self {
         let (wall_ms, since_us, drift_ppm, is_set, slept_us) = (EPOCH_MS, 0, 0, true, 0);
-        Self { has_battery, has_service, wall_ms, since_us, drift_ppm, is_set, slept_us }
+        let was_moved = false;
+        Self { has_battery, has_service, wall_ms, since_us, drift_ppm, is_set, slept_us, was_moved }
     }
 
     /// What the wall clock shows.
@@ -67,6 +70,7 @@ impl Clocks {
 
     fn put(&mut self, now_us: u64, wall_ms: i64) {
         (self.wall_ms, self.since_us) = (wall_ms, now_us);
+        self.was_moved = true;
     }
 
     /// Somebody sets the clock wrong, or right.

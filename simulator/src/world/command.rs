@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 use weir::units::Millis;
 
 use super::campaign::{Campaign, Tally};
-use super::{Planned, Story, schedule, shrink, watch};
+use super::{Case, Story, schedule, shrink, watch};
 
 const HELP: &str = "\
 The real gateway in a virtual world of crashes, power cuts, lost links, wrong clocks and hostile guests
@@ -22,8 +22,8 @@ The real gateway in a virtual world of crashes, power cuts, lost links, wrong cl
   --no-shrink      print a failing schedule as it was drawn
   --story          a line for each world
   --quiet          no progress
-  --schedule FILE  one seed (--seed) with the faults in FILE, a line each as a failure prints them, in place of its own
-  --log            with --schedule or --seeds 1: everything that happens, a line each, on standard error
+  --case FILE      the one world in FILE: `seed N`, and a line for each fault as a failure prints them (simulator/found/)
+  --log            with --case or --seeds 1: everything that happens, a line each, on standard error
 
 Prints a failing seed, what does not hold, and the shortest schedule of faults with which it fails; exits with 1.
 
@@ -31,6 +31,7 @@ Examples:
   cargo xtask sim --seeds 1000
   cargo xtask sim --for 60s --seed 123456
   cargo xtask sim --seeds 1 --seed 32198 --log
+  cargo xtask sim --case simulator/found/commit-numbers.world
 ";
 
 /// What is wrong with the command line or a file, in words.
@@ -42,7 +43,7 @@ struct Options {
     tells_stories: bool,
     is_quiet: bool,
     is_logged: bool,
-    schedule: Option<PathBuf>,
+    case: Option<PathBuf>,
 }
 
 /// Runs the command in `parser`.
@@ -53,14 +54,14 @@ pub fn run(mut parser: lexopt::Parser) -> Result<ExitCode, Fault> {
     };
     // A panic is caught, shrunk and told with its seed; its own message would only stand in between.
     std::panic::set_hook(Box::new(|_| {}));
-    let is_one = options.schedule.is_some() || options.is_logged;
+    let is_one = options.case.is_some() || options.is_logged;
     if is_one { one(&options) } else { Ok(many(&options)) }
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Fault> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let campaign = Campaign { first: 1, seeds: 100, time: None, jobs, failures_max: 1, shrinks: true };
-    let mut options = Options { campaign, tells_stories: false, is_quiet: false, is_logged: false, schedule: None };
+    let mut options = Options { campaign, tells_stories: false, is_quiet: false, is_logged: false, case: None };
     let mut seeds = None;
     while let Some(arg) = parser.next()? {
         match arg {
@@ -76,7 +77,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Fault> {
             Long("story") => options.tells_stories = true,
             Long("quiet") | Short('q') => options.is_quiet = true,
             Long("log") => options.is_logged = true,
-            Long("schedule") => options.schedule = Some(PathBuf::from(parser.value()?)),
+            Long("case") => options.case = Some(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected().into()),
         }
@@ -86,18 +87,16 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Fault> {
     Ok(Some(options))
 }
 
-/// Reads a schedule; lines that begin with `#` are left out.
-fn read_schedule(path: &Path) -> Result<Vec<Planned>, Fault> {
+fn read_case(path: &Path) -> Result<Case, Fault> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.parse().map_err(|error| format!("{}: {error}", path.display()).into())).collect()
+    text.parse().map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 fn one(options: &Options) -> Result<ExitCode, Fault> {
     let seed = options.campaign.first;
-    let schedule = match &options.schedule {
-        Some(path) => read_schedule(path)?,
-        None => schedule(seed),
+    let Case { seed, schedule } = match &options.case {
+        Some(path) => read_case(path)?,
+        None => Case { seed, schedule: schedule(seed) },
     };
     if options.is_logged {
         let mut log = |at_us: u64, what: &str| eprintln!("{:>16.6} {what}", at_us as f64 / 1e6);

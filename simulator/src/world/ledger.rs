@@ -21,6 +21,9 @@ use super::site::{SKEW_MAX_MS, Site};
 use crate::fleet::Message;
 use crate::truth::Tally;
 
+/// 2000-01-01: no earlier event time is believed.
+const YEAR_2000_MS: i64 = 946_684_800_000;
+
 /// A message on its way to the gateway: one publish, or one retained message sent upon a subscription.
 #[derive(Clone, Debug)]
 struct Instance {
@@ -30,6 +33,16 @@ struct Instance {
     /// The session keeps it until it is acknowledged.
     is_owed: bool,
     is_committed: bool,
+}
+
+/// Whether a retained message is one that a trigger has had before, by what the gateway has recorded of its subscriptions. A grant
+/// that a crash keeps from flash makes a trigger new once more: it may have such a message twice, as two messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IsOld {
+    /// For `stats`.
+    pub stats: bool,
+    /// For the rogue.
+    pub rogue: bool,
 }
 
 /// What a message leads to.
@@ -89,8 +102,6 @@ struct Batch {
     lost: u64,
     /// New values, as sealed.
     entries: Vec<u8>,
-    /// The gateway's own number of the commit.
-    commit: u64,
 }
 
 /// What must be so when all commits so far are true.
@@ -208,7 +219,7 @@ impl Ledger {
     pub fn handled(
         &mut self,
         instance: usize,
-        resubscribed: bool,
+        is_old: IsOld,
         now: Now,
         (before, after): (&Books, &Books),
         site: &Site,
@@ -227,7 +238,7 @@ impl Ledger {
             (1, 0, true) => return Err(Broken::new(format!("message {instance} is counted twice"))),
             _ => return Err(Broken::new(format!("{received} received, {duplicates} duplicates for one message"))),
         }
-        let outcome = self.outcome(instance, resubscribed, site);
+        let outcome = self.outcome(instance, is_old, site);
         let fates = |books: &Books| [books.dead_lettered, books.aggregated, books.filtered];
         let (then, since) = (fates(before), fates(after));
         let wanted = match outcome.fate() {
@@ -240,7 +251,7 @@ impl Ledger {
         if became != wanted {
             return Err(Broken::new(format!(
                 "message {instance} ({:?}) became {became:?} (dead-lettered, aggregated, filtered), must be {wanted:?}: {outcome:?}",
-                self.instances[instance].message
+                self.instances[instance].message.flaws
             )));
         }
         let window = outcome.metered.map(|_| window_of(&self.instances[instance].message, now, site));
@@ -256,15 +267,15 @@ impl Ledger {
 
     /// What a message must lead to.
     #[must_use]
-    pub fn outcome(&self, instance: usize, resubscribed: bool, site: &Site) -> Outcome {
+    pub fn outcome(&self, instance: usize, is_old: IsOld, site: &Site) -> Outcome {
         let Instance { message, is_retained, .. } = &self.instances[instance];
-        let takes = |function: &str| match site.retained(function) {
+        let takes = |function: &str, is_old: bool| match site.retained(function) {
             _ if !is_retained => true,
             RetainedPolicy::Always => true,
-            RetainedPolicy::SkipOnResubscribe => !resubscribed,
+            RetainedPolicy::SkipOnResubscribe => !is_old,
             RetainedPolicy::Never => false,
         };
-        let (stats, rogue) = (takes(STATS), takes(ROGUE) && !site.deeds.is_empty());
+        let (stats, rogue) = (takes(STATS, is_old.stats), takes(ROGUE, is_old.rogue) && !site.deeds.is_empty());
         if message.flaws.malformed {
             return Outcome { letters: u64::from(stats) + u64::from(rogue), ..Outcome::default() };
         }
@@ -277,10 +288,9 @@ impl Ledger {
     }
 
     /// The open batch is closed with these entries, and on its way.
-    pub fn sealed(&mut self, commit: u64, entries: &[u8]) {
+    pub fn sealed(&mut self, entries: &[u8]) {
         let mut batch = core::mem::take(&mut self.open);
         batch.entries = entries.to_vec();
-        batch.commit = commit;
         self.flight = Some(batch);
     }
 
@@ -393,8 +403,6 @@ impl Expected {
     }
 }
 
-const YEAR_2000_MS: i64 = 946_684_800_000;
-
 /// The window of a message's value, if it came at `now`.
 pub fn window_of(message: &Message, now: Now, site: &Site) -> i64 {
     let stamp = || {
@@ -402,8 +410,8 @@ pub fn window_of(message: &Message, now: Now, site: &Site) -> i64 {
         let digits = text.split_once("\"ts\":")?.1.split(',').next()?;
         digits.parse::<i64>().ok()
     };
-    // A time before 2000 is not believed, but by a gateway that lives there itself.
-    let earliest = if now.wall_ms < YEAR_2000_MS { 0 } else { YEAR_2000_MS };
+    // A gateway whose own clock is not set lives before 2000 as well.
+    let earliest = if YEAR_2000_MS <= now.wall_ms { YEAR_2000_MS } else { 0 };
     let time_ms = stamp()
         .filter(|_| site.has_time)
         .filter(|ms| (earliest..now.wall_ms.saturating_add(SKEW_MAX_MS)).contains(ms))
@@ -427,14 +435,14 @@ fn is_same(found: &BTreeMap<Vec<u8>, Vec<u8>>, wanted: &BTreeMap<Vec<u8>, Vec<u8
 }
 
 /// A snapshot has the heads of lanes that nothing ever went into and the start of functions that were never called, and has
-/// no marks any more whose deletion is due.
+/// marks that were released or whose deletion is due no more. (What a mark is for shows when a message comes again.)
 fn is_same_value(key: &[u8], found: &BTreeMap<Vec<u8>, Vec<u8>>, wanted: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
     let (found, wanted) = (found.get(key), wanted.get(key));
     let space = key.first().copied().unwrap_or_default();
     match (found, wanted) {
         (found, wanted) if found == wanted => true,
         (Some(_), None) if space == Space::Lane as u8 => true,
-        (None, Some(_)) if space == Space::Marks as u8 => true,
+        (_, Some(_)) if space == Space::Marks as u8 => true,
         (Some(found), wanted) if space == Space::Usage as u8 => {
             let wanted = wanted.map_or(Some(Usage::default()), |wanted| Usage::decode(wanted));
             Usage::decode(found).zip(wanted).is_some_and(|(found, wanted)| {

@@ -22,6 +22,10 @@ pub enum Item {
     Connected { epoch: u64, session_present: bool },
     /// A message.
     Publish { epoch: u64, instance: usize, packet_id: u16, dup: bool, resubscribed: bool },
+    /// The subscription is granted.
+    Granted,
+    /// The broker will not send this QoS 2 message again.
+    Released { packet_id: u16 },
     /// The broker has so many acknowledgements of the connection.
     Confirmed { epoch: u64, acks: u64 },
     /// QoS 0 messages that found no room.
@@ -32,15 +36,15 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Link {
     is_v5: bool,
-    /// Triggers differ in what they do with retained messages.
-    is_mixed: bool,
+    /// A trigger has not had the retained messages of its subscription.
+    is_fresh: bool,
     in_flight: u32,
     confirm_after_us: u64,
     /// The connection, and whether it stands.
     conn: Option<(u64, bool)>,
     epoch: u64,
-    /// Retained messages of this connection are of a subscription that was there before.
-    is_resubscription: bool,
+    /// The session was there before this connection.
+    session_present: bool,
     socket: VecDeque<Incoming>,
     unacked: u32,
     acks: u64,
@@ -56,15 +60,15 @@ pub struct Link {
 impl Link {
     /// Not connected.
     #[must_use]
-    pub const fn new(is_v5: bool, is_mixed: bool, in_flight: u16, confirm_after_us: u64) -> Self {
+    pub const fn new(is_v5: bool, is_fresh: bool, in_flight: u16, confirm_after_us: u64) -> Self {
         Self {
             is_v5,
-            is_mixed,
+            is_fresh,
             in_flight: in_flight as u32,
             confirm_after_us,
             conn: None,
             epoch: 0,
-            is_resubscription: false,
+            session_present: false,
             socket: VecDeque::new(),
             unacked: 0,
             acks: 0,
@@ -132,9 +136,9 @@ impl Link {
             Incoming::ConnAck { session_present } => {
                 *stands = true;
                 self.epoch += 1;
-                self.is_resubscription = session_present && (!self.is_v5 || self.is_mixed);
+                self.session_present = session_present;
                 self.inbox.push_back(Item::Connected { epoch: self.epoch, session_present });
-                wire.up(conn, Outgoing::Subscribe);
+                wire.up(conn, Outgoing::Subscribe { fresh: self.is_fresh });
             }
             Incoming::Publish { instance, packet_id, dup } => {
                 if ledger.qos(instance) == Qos::AtMostOnce && QOS0_ROOM <= self.inbox.len() {
@@ -142,10 +146,17 @@ impl Link {
                     return;
                 }
                 self.unacked += u32::from(packet_id != 0);
-                let resubscribed = ledger.is_retained(instance) && self.is_resubscription;
+                let resubscribed = ledger.is_retained(instance) && self.session_present;
                 self.inbox.push_back(Item::Publish { epoch, instance, packet_id, dup, resubscribed });
             }
-            Incoming::PubRel { packet_id } => wire.up(conn, Outgoing::PubComp { packet_id }),
+            Incoming::SubAck => {
+                self.is_fresh = false;
+                self.inbox.push_back(Item::Granted);
+            }
+            Incoming::PubRel { packet_id } => {
+                wire.up(conn, Outgoing::PubComp { packet_id });
+                self.inbox.push_back(Item::Released { packet_id });
+            }
             Incoming::PingResp => {
                 if let Some(acks) = self.pinging.take().filter(|acks| self.confirmed < *acks) {
                     self.confirmed = acks;

@@ -25,9 +25,6 @@ use super::site::Site;
 use super::wire::Wire;
 use crate::rng::Rng;
 
-/// A process connects this long after its start, at most.
-const CONNECT_US_MAX: u64 = 200_000;
-
 /// The machine, up or down.
 pub struct Machine {
     /// What it runs.
@@ -162,10 +159,9 @@ impl Machine {
         for lane in 0..lanes {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }
-        let delay_us = around.rng.below(CONNECT_US_MAX);
-        around.queue.after(delay_us, Happening::Connect { boot: self.boot });
         self.release(&[])?;
         self.tick(around)?;
+        self.open_link(around);
         self.work(around)
     }
 

@@ -1,4 +1,4 @@
-//! Fuel metered is fuel spent: every invocation is looked at, in whatever process it happens.
+//! Fuel metered is fuel spent, and late values are counted: every invocation is looked at, in whatever process it happens.
 //!
 //! - Calls are counted one by one: a message that is handled calls each function that must be called, once; one that is not
 //!   handled (a duplicate, a filtered one) costs nothing.
@@ -18,6 +18,7 @@ const STEP_MAX: u64 = 32;
 #[derive(Debug)]
 pub struct FuelMeter {
     used: Vec<(String, Usage)>,
+    late: u64,
 }
 
 fn read(gateway: &Gateway) -> Vec<(String, Usage)> {
@@ -28,11 +29,18 @@ impl FuelMeter {
     /// As a process begins.
     #[must_use]
     pub fn new(gateway: &Gateway) -> Self {
-        Self { used: read(gateway) }
+        Self { used: read(gateway), late: gateway.status().late }
     }
 
-    /// A message was handled, with this outcome.
-    pub fn message(&mut self, gateway: &Gateway, outcome: &Outcome) -> Result<(), Broken> {
+    /// A message was handled, with this outcome; `is_late`: its value came behind the end of its window, where that is certain.
+    pub fn message(&mut self, gateway: &Gateway, outcome: &Outcome, is_late: Option<bool>) -> Result<(), Broken> {
+        let late = core::mem::replace(&mut self.late, gateway.status().late);
+        if is_late.is_some_and(|is_late| self.late != late + u64::from(is_late)) {
+            return Err(Broken::new(format!(
+                "a value that is late ({is_late:?}): {late} were counted, then {}",
+                self.late
+            )));
+        }
         self.look(gateway, &mut |name, used| {
             let failed = |kind: ErrorKind| used.errors_of(kind);
             let wanted = match name {

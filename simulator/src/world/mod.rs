@@ -42,7 +42,7 @@ use crate::scenario::Scenario;
 
 pub use checks::Broken;
 pub use queue::Trace;
-pub use schedule::{Fault, Noticed, Planned};
+pub use schedule::{Case, Fault, Noticed, Planned};
 pub use story::{Failure, Story};
 
 use broker::{Broker, Style};
@@ -135,7 +135,7 @@ impl World {
         };
         let clocks = Clocks::new(!climate.clocks || rng.chance(0.5), rng.chance(0.5));
         let (broker_us, upstream_us) = (latency(&mut rng), latency(&mut rng));
-        let confirm_after_us = [100_000, 2_000_000][rng.below(2) as usize];
+        let confirm_after_us = [20_000, 2_000_000][rng.below(2) as usize];
         Self {
             seed,
             queue: Queue::default(),
@@ -398,6 +398,8 @@ impl World {
                 if self.machine.asleep_until_us <= now_us {
                     self.machine.asleep_until_us = now_us + for_us;
                     self.machine.clocks.slept(for_us);
+                    // No connection outlives a sleep.
+                    self.queue.after(for_us, Happening::UpstreamOver);
                 }
             }
             Fault::UpstreamDown(_)

@@ -17,12 +17,15 @@ use weir::store::{CommitError, Lost};
 use weir::time::Now;
 
 use super::checks::{self, Broken};
+use super::ledger::IsOld;
 use super::link::{Item, Link};
 use super::machine::{Around, End, Machine};
 use super::meter::FuelMeter;
 use super::queue::{Happening, Incoming};
 use super::site::Site;
 
+/// A process connects this long after its first commit, at most.
+const CONNECT_US_MAX: u64 = 200_000;
 /// A commit takes up to this long to reach the disk.
 const WRITE_US_MAX: u64 = 20_000;
 /// The store's thread looks after its reserve when it had nothing to do for so long.
@@ -41,6 +44,8 @@ pub struct Process {
     writing: Option<Submission>,
     /// The monotonic clock at its start.
     pub started_us: u64,
+    /// The link may connect: what it subscribes is on record.
+    is_open: bool,
     snapshot_us: u64,
     wake_us: Option<u64>,
     is_idle_planned: bool,
@@ -66,12 +71,13 @@ impl Process {
         let is_v5 = broker.version == weir::config::MqttVersion::V5;
         let fuel = FuelMeter::new(&gateway);
         Self {
+            link: Link::new(is_v5, !gateway.subscribed().fresh().is_empty(), broker.in_flight, confirm_after_us),
             gateway,
-            link: Link::new(is_v5, site.subscription().is_mixed, broker.in_flight, confirm_after_us),
             keeper,
             cycle: Cycle::new(site.config.commit, broker.in_flight, effects),
             writing: None,
             started_us,
+            is_open: false,
             snapshot_us: 0,
             wake_us: None,
             is_idle_planned: false,
@@ -89,7 +95,38 @@ impl Process {
     }
 }
 
+impl Process {
+    fn write(&mut self, submission: Submission, boot: u64, around: &mut Around<'_>) {
+        around.queue.note(submission.effects.entries.bytes());
+        around.ledger.sealed(submission.effects.entries.bytes());
+        self.writing = Some(submission);
+        let delay_us = 100 + around.rng.below(WRITE_US_MAX);
+        around.queue.after(delay_us, Happening::Written { boot });
+    }
+}
+
 impl Machine {
+    /// What is about to be subscribed is recorded first; the link opens behind that commit.
+    pub fn open_link(&mut self, around: &mut Around<'_>) {
+        let (now, boot) = (self.now(around), self.boot);
+        let Some(process) = &mut self.process else { return };
+        if !process.cycle.is_committing() {
+            match process.cycle.submit(now, &mut process.gateway) {
+                Some(submission) => process.write(submission, boot, around),
+                None => self.link_is_open(around),
+            }
+        }
+    }
+
+    fn link_is_open(&mut self, around: &mut Around<'_>) {
+        let boot = self.boot;
+        let Some(process) = &mut self.process else { return };
+        if !core::mem::replace(&mut process.is_open, true) {
+            let delay_us = around.rng.below(CONNECT_US_MAX);
+            around.queue.after(delay_us, Happening::Connect { boot });
+        }
+    }
+
     fn now(&self, around: &Around<'_>) -> Now {
         let started_us = self.process.as_ref().map_or(0, |process| process.started_us);
         self.read_clocks(started_us, around.queue.now_us())
@@ -125,6 +162,13 @@ impl Machine {
                     process.cycle.connected(epoch);
                 }
             }
+            Item::Granted => {
+                self.handle(now, Event::Granted { filters: &[super::site::FILTER.to_owned()] })?;
+                if let Some(process) = &mut self.process {
+                    process.cycle.idle_work(now);
+                }
+            }
+            Item::Released { packet_id } => self.handle(now, Event::Released { packet_id })?,
             Item::Confirmed { epoch, acks } => self.handle(now, Event::Confirmed { epoch, acks_through: acks })?,
             Item::Dropped { count } => {
                 self.handle(now, Event::Lost { count })?;
@@ -146,15 +190,21 @@ impl Machine {
                     resubscribed,
                     epoch,
                 };
+                let is_new = |trigger| self.gateway().is_some_and(|gateway| gateway.subscribed().is_new(trigger, dup));
+                // Triggers are numbered in the order of the configuration.
+                let is_old = IsOld { stats: resubscribed && !is_new(0), rogue: resubscribed && !is_new(1) };
                 let before = self.books();
                 self.handle(now, Event::Message(message))?;
                 let after = self.books();
-                around.ledger.handled(instance, resubscribed, now, (&before, &after), &self.site)?;
+                around.ledger.handled(instance, is_old, now, (&before, &after), &self.site)?;
                 if let Some(process) = &mut self.process {
                     process.cycle.message(now, qos != Qos::AtMostOnce);
                     if after.received != before.received && !around.ledger.is_damaged {
-                        let outcome = around.ledger.outcome(instance, resubscribed, &self.site);
-                        process.fuel.message(&process.gateway, &outcome)?;
+                        let outcome = around.ledger.outcome(instance, is_old, &self.site);
+                        let end_ms = super::ledger::window_of(&published, now, &self.site) + self.site.window_ms;
+                        let is_late = outcome.metered.is_some() && end_ms <= now.wall_ms;
+                        let is_certain = !self.clocks.was_moved;
+                        process.fuel.message(&process.gateway, &outcome, is_certain.then_some(is_late))?;
                     }
                 }
             }
@@ -174,11 +224,7 @@ impl Machine {
             let Some(process) = &mut self.process else { return Ok(()) };
             process.link.read(around.ledger, around.wire);
             if let Some(submission) = process.cycle.submit_if_due(now, &mut process.gateway) {
-                around.queue.note(submission.effects.entries.bytes());
-                around.ledger.sealed(submission.effects.commit, submission.effects.entries.bytes());
-                process.writing = Some(submission);
-                let delay_us = 100 + around.rng.below(WRITE_US_MAX);
-                around.queue.after(delay_us, Happening::Written { boot });
+                process.write(submission, boot, around);
             }
             if !process.cycle.may_take(&process.gateway) {
                 break;
@@ -208,7 +254,9 @@ impl Machine {
         self.handle(now, Event::Tick)?;
         let boot = self.boot;
         let Some(process) = &mut self.process else { return Ok(()) };
-        process.fuel.interval(&process.gateway)?;
+        if !around.ledger.is_damaged {
+            process.fuel.interval(&process.gateway)?;
+        }
         if let Some(effects) = process.cycle.ticked(now, &process.gateway) {
             process.writing = Some(Submission { effects, snapshot: None });
             around.queue.after(100, Happening::Written { boot });
@@ -243,6 +291,7 @@ impl Machine {
                     process.link.plan_confirm(around.queue);
                 }
                 self.release(&releases)?;
+                self.link_is_open(around);
             }
             Answer::Full => {}
             Answer::Failed(reason) => return Err(End::Died(reason)),

@@ -68,6 +68,8 @@ pub enum Incoming {
     ConnAck { session_present: bool },
     /// A publish: its place in the ledger.
     Publish { instance: usize, packet_id: u16, dup: bool },
+    /// The subscription is granted.
+    SubAck,
     /// A QoS 2 message may be forgotten.
     PubRel { packet_id: u16 },
     /// The ping is answered.
@@ -79,8 +81,8 @@ pub enum Incoming {
 pub enum Outgoing {
     /// CONNECT with our session.
     Connect,
-    /// SUBSCRIBE with all filters.
-    Subscribe,
+    /// SUBSCRIBE with all filters; `fresh`: a trigger is new, and wants the retained messages in any case.
+    Subscribe { fresh: bool },
     /// PUBACK or PUBREC.
     Ack { packet_id: u16 },
     /// PUBCOMP.

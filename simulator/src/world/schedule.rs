@@ -171,6 +171,27 @@ impl FromStr for Planned {
     }
 }
 
+/// A world that is written down: a seed, and the faults in place of those that it draws.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The seed: configuration, devices, delays.
+    pub seed: u64,
+    /// What goes wrong.
+    pub schedule: Vec<Planned>,
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    /// `seed N`, then a fault a line. Lines that begin with `#` say why.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let seed = lines.next().and_then(|line| line.strip_prefix("seed ")?.parse().ok());
+        let seed = seed.ok_or("the first line that is no remark must be `seed N`")?;
+        Ok(Self { seed, schedule: lines.map(str::parse).collect::<Result<_, _>>()? })
+    }
+}
+
 fn parse(line: &str) -> Option<Planned> {
     let (time, fault) = line.trim().split_once(' ')?;
     let (seconds, micros) = time.split_once('.')?;
@@ -241,6 +262,9 @@ pub fn draw(rng: &mut Rng, climate: Climate, end_us: u64) -> Vec<Planned> {
             schedule.push(Planned { at_us, fault });
         }
     }
+    for _ in 0..if climate.flips { 1 + rng.below(6) } else { 0 } {
+        schedule.push(Planned { at_us: rng.below(end_us), fault: Fault::Flip(rng.next() >> 1) });
+    }
     schedule.sort_by_key(|planned| planned.at_us);
     schedule
 }
@@ -267,7 +291,6 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         20 => Fault::WriteFails(rng.below(60)),
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
-        23 if climate.flips => Fault::Flip(rng.next() >> 1),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)
@@ -297,6 +320,9 @@ mod tests {
         for planned in all {
             assert_eq!(planned.to_string().parse(), Ok(planned));
         }
+        let case: Case = "# why\nseed 7\n\n0.500000 kill\n".parse().unwrap();
+        assert_eq!(case, Case { seed: 7, schedule: vec![Planned { at_us: 500_000, fault: Fault::Kill }] });
+        assert!("0.500000 kill".parse::<Case>().is_err() && "seed 7\nkill".parse::<Case>().is_err());
         for wrong in ["", "kill", "1 kill", "1.0 kill", "1.000000 stumble", "1.000000 flip", "1.000000 flip x"] {
             assert!(wrong.parse::<Planned>().is_err(), "{wrong}");
         }

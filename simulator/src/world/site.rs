@@ -19,6 +19,8 @@ use crate::rng::Rng;
 
 /// The gateway's id.
 pub const GATEWAY: &str = "world";
+/// What the triggers subscribe.
+pub const FILTER: &str = "site/+/temp";
 /// Event times this far in the future count as skewed.
 pub const SKEW_MAX_MS: i64 = 10_000;
 
@@ -159,20 +161,18 @@ impl Site {
     /// Highest QoS and eagerest policy of the triggers, and whether their policies differ: what the link asks the broker for.
     #[must_use]
     pub fn subscription(&self) -> Subscription {
-        let mut asked = Subscription { qos: Qos::AtMostOnce, retained: RetainedPolicy::Never, is_mixed: false };
+        let mut asked = Subscription { qos: Qos::AtMostOnce, retained: RetainedPolicy::Never };
         let eagerness = |policy| match policy {
             RetainedPolicy::Never => 0,
             RetainedPolicy::SkipOnResubscribe => 1,
             RetainedPolicy::Always => 2,
         };
-        let mut first = None;
         for trigger in self.config.functions.iter().flat_map(|function| &function.triggers) {
             let Trigger::Mqtt(message) = trigger else { continue };
             asked.qos = asked.qos.max(message.qos);
             if eagerness(asked.retained) < eagerness(message.retained) {
                 asked.retained = message.retained;
             }
-            asked.is_mixed |= *first.get_or_insert(message.retained) != message.retained;
         }
         asked
     }
@@ -223,8 +223,6 @@ pub struct Subscription {
     pub qos: Qos,
     /// Eagerest policy.
     pub retained: RetainedPolicy,
-    /// The triggers differ.
-    pub is_mixed: bool,
 }
 
 fn lanes(rng: &mut Rng, is_long: bool) -> String {

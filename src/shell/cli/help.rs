@@ -123,6 +123,7 @@ data folder it listens on control.sock, for `weir status` and `weir dlq`.
 Exit codes:
   0   ended on request
   64  wrong use of the command line
+  65  ended on request, but when it started the store had lost acknowledged data: the log says what
   69  cannot start: the data folder or the metrics address is in use, or cannot be had
   74  flash failed: nothing of the last commit was acknowledged, and a restart finds the truth
   78  configuration refused

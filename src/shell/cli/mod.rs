@@ -1,8 +1,8 @@
 //! The command line: `weir check`, `weir plan`, `weir init`, `weir run`, and the tools for the person at 3 a.m.
 //!
 //! - What a command says goes to standard output, what is wrong to standard error.
-//! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create, 74 flash failed, 78 configuration
-//!   refused. The help texts name them.
+//! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 65 data was lost, 69 cannot start, 73 cannot create, 74 flash failed,
+//!   78 configuration refused. The help texts name them.
 //! - `check` and `run` take the same way to a plan ([`examine`]), so that the one refuses what the other refuses.
 
 mod arguments;
@@ -30,6 +30,8 @@ use arguments::Command;
 
 /// Wrong use of the command line (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
+/// It ended as asked, and the store had lost acknowledged data when it started (`EX_DATAERR`).
+pub const EXIT_DATA: u8 = 65;
 /// A file cannot be created (`EX_CANTCREAT`).
 pub const EXIT_CANNOT_CREATE: u8 = 73;
 /// The store failed; a restart finds the truth (`EX_IOERR`).

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::arguments::RunOptions;
 use log::LevelFilter;
 
-use super::{EXIT_CONFIG, EXIT_FLASH, EXIT_UNAVAILABLE, complain, examine};
+use super::{EXIT_CONFIG, EXIT_DATA, EXIT_FLASH, EXIT_UNAVAILABLE, complain, examine};
 use crate::budget::Plan;
 use crate::function::Function;
 use crate::shell::logging;
@@ -32,6 +32,7 @@ fn start(plan: &Plan, functions: Vec<Function>, options: &RunOptions) -> ExitCod
             log::error!("{failure}");
             ExitCode::from(match failure {
                 Failure::Run(_) => EXIT_FLASH,
+                Failure::DataLost => EXIT_DATA,
                 _ => EXIT_UNAVAILABLE,
             })
         }

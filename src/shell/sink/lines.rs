@@ -1,12 +1,18 @@
 //! Rotating files of lines: `NAME-000001.jsonl`, `NAME-000002.jsonl`, …
 //!
 //! - What [`LineLog::append`] returned for is synced; a line is in one file, whole.
-//! - After a crash the last file goes on behind its last whole line; the torn rest is cut off.
+//! - After a crash the last file goes on behind its last whole line; the torn rest is cut off. A power cut may keep the end of an
+//!   append and lose its start, which then reads as zeros; lines hold no zeros, so what is behind the first one is cut off too.
 //! - The oldest files beyond `files_max` are deleted: collect them before.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+/// One append is no longer: what it is made of is read by [`super::READ_MAX`] bytes, as records that each get an envelope.
+const APPEND_MAX: u64 = 1 << 20;
+/// Read at once.
+const CHUNK: usize = 64 * 1024;
 
 /// The files of one sink.
 #[derive(Debug)]
@@ -86,9 +92,24 @@ impl LineLog {
         Ok(())
     }
 
+    /// Where a hole begins in what the last append may have written.
+    fn first_zero(&mut self, chunk: &mut [u8]) -> io::Result<Option<u64>> {
+        let mut at = self.len.saturating_sub(APPEND_MAX);
+        self.file.seek(SeekFrom::Start(at))?;
+        while at < self.len {
+            let part = &mut chunk[..usize::try_from((self.len - at).min(CHUNK as u64)).unwrap_or(0)];
+            self.file.read_exact(part)?;
+            if let Some(zero) = part.iter().position(|byte| *byte == 0) {
+                return Ok(Some(at + zero as u64));
+            }
+            at += part.len() as u64;
+        }
+        Ok(None)
+    }
+
     fn cut_torn_line(&mut self) -> io::Result<()> {
-        let mut whole = self.len;
-        let mut chunk = vec![0; 4096];
+        let mut chunk = vec![0; CHUNK];
+        let mut whole = self.first_zero(&mut chunk)?.unwrap_or(self.len);
         while whole > 0 {
             let start = whole.saturating_sub(chunk.len() as u64);
             let part = &mut chunk[..usize::try_from(whole - start).unwrap_or(0)];
@@ -195,6 +216,8 @@ mod tests {
             &["c\n"],
             &[("other-000009.jsonl", "not ours"), ("up-000001.jsonl", "a\n"), ("up-000002.jsonl", "b\nc\n")],
         );
+        let hole = format!("b\nto{}rn\nc\n", "\0".repeat(6000));
+        check(&[("up-000001.jsonl", &hole)], 100, 9, &["d\n"], &[("up-000001.jsonl", "b\nd\n")]);
         let long = "x".repeat(10_000);
         check(&[("up-000001.jsonl", &long)], 100, 9, &["c\n"], &[("up-000001.jsonl", "c\n")]);
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Folder, SledState, salts};
+use super::{Folder, SledState, Written};
 use crate::config::{Config, StoreConfig};
 use crate::entry::Space;
 use crate::outbox::Outbox;
@@ -18,7 +18,7 @@ use crate::store::disk::Disk as _;
 use crate::store::keyed::{Batch, Image, Keyed, Progress};
 use crate::store::overlay::Overlay;
 use crate::store::survey::{LaneRange, Survey, survey};
-use crate::store::{CommitError, Recovered, Settings, Store};
+use crate::store::{CommitError, Recovered, Settings, Store, find_salt};
 use crate::units::Bytes;
 
 /// Looks taken beside a running gateway before the last one must do.
@@ -147,7 +147,8 @@ pub fn is_store(dir: &Path) -> bool {
 
 fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<(Inspection, Settings), InspectError> {
     let failed = |why: String| InspectError::Disk(dir.to_owned(), why);
-    let (found, written) = salts(dir).map_err(|error| failed(error.to_string()))?;
+    let found = find_salt(&mut Folder::read_only(dir)).map_err(|error| failed(error.to_string()))?;
+    let Written { salt: written, has_held_data, .. } = Written::read(dir);
     let Some(salt) = found.or(written) else {
         // An identity that cannot be read, beside a store without a frame.
         if is_store(dir) {
@@ -162,8 +163,9 @@ fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<(Inspectio
     let over = Overlay::new(raw.clone());
     let keyed = KeyedCopy { dir: dir.join("state") };
     let keyed_bytes = keyed.dir.is_dir().then(|| folder_bytes(&keyed.dir));
-    let (store, recovered) =
+    let (store, mut recovered) =
         Store::open(over.clone(), keyed, &settings).map_err(|error: CommitError| failed(error.to_string()))?;
+    recovered.report.data_gone = recovered.entries.is_empty() && has_held_data;
     let outbox = outbox(config, &recovered, u64::from(settings.segment_bytes));
     let range = |lane: &crate::outbox::Lane| LaneRange {
         name: lane.config().name.clone(),

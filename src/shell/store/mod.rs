@@ -5,13 +5,12 @@
 //! - One process per data folder: a lock file is held for as long as the store is open.
 
 mod disk;
+mod identity;
 pub mod inspect;
 pub mod repair;
 mod sled_state;
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self as jobs, RecvTimeoutError, SyncSender, TrySendError};
@@ -25,8 +24,9 @@ use super::sink::Records;
 use crate::config::StoreConfig;
 use crate::effect::Effects;
 use crate::keeper::{Keeper, Snapshot};
-use crate::store::disk::DiskError;
-use crate::store::{Batch, CommitError, Flush, Recovered, Settings, Stats, Store, find_salt};
+use crate::store::{Batch, CommitError, Flush, Recovered, Settings, Stats, Store};
+
+use identity::{Identity, Written};
 
 pub use disk::Folder;
 pub use sled_state::SledState;
@@ -116,18 +116,23 @@ impl StoreHandle {
         let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         created.map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
         let lock = lock(dir)?;
-        let (salt, is_new) = identity(dir)?;
+        let mut identity = Identity::open(dir)?;
         let settings = Settings {
             segment_bytes: u32::try_from(config.segment_bytes.0).unwrap_or(u32::MAX),
             journal_bytes_max: config.journal_bytes_max.0,
             dirty_bytes_max,
-            salt,
+            salt: identity.salt,
             lanes: lanes.to_vec(),
         };
         let keyed = config.sled.then(|| SledState::new(&dir.join("state"), config.sled_cache));
         let opened = Store::open(Folder::new(dir), keyed, &settings);
-        let (store, recovered) = opened.map_err(|error| OpenError::Store(error, dir.clone()))?;
-        report(dir, &recovered, is_new);
+        let (store, mut recovered) = opened.map_err(|error| OpenError::Store(error, dir.clone()))?;
+        if recovered.entries.is_empty() {
+            recovered.report.data_gone = identity.has_held_data;
+        } else {
+            identity.mark();
+        }
+        report(dir, &recovered);
         let (jobs, todo) = jobs::sync_channel(JOBS_MAX);
         let (answers, answered) = mpsc::channel(2);
         let stats = Arc::new(Mutex::new(store.stats()));
@@ -137,6 +142,7 @@ impl StoreHandle {
             stats: stats.clone(),
             flush_interval: Duration::from_millis(config.flush_interval.0),
             snapshot_interval: Duration::from_millis(config.snapshot_interval.0),
+            identity,
             _lock: lock,
         };
         let thread = std::thread::Builder::new().name("weir-store".to_owned()).spawn(move || worker.run(&todo));
@@ -200,6 +206,7 @@ struct Worker {
     stats: Arc<Mutex<Stats>>,
     flush_interval: Duration,
     snapshot_interval: Duration,
+    identity: Identity,
     _lock: File,
 }
 
@@ -246,6 +253,9 @@ impl Worker {
                 let (result, late_snapshot) = self.keeper.commit(&effects);
                 if let Some(late) = late_snapshot {
                     tell(late);
+                }
+                if result.is_ok() {
+                    self.identity.mark();
                 }
                 let wants_snapshot = snapshot_due || self.keeper.store.needs_snapshot();
                 let answer = CommitAnswer { effects, result, wants_snapshot };
@@ -340,49 +350,16 @@ pub fn lock(dir: &Path) -> Result<File, OpenError> {
     Err(OpenError::Locked(dir.to_owned()))
 }
 
-/// The folder's own number, made once; frames of another folder are never valid here. And whether it is new.
-///
-/// Everything hangs on this number, so a damaged or missing file must not decide: where there is data, the data tells.
-fn identity(dir: &Path) -> Result<(u32, bool), OpenError> {
-    let path = dir.join("identity");
-    let (found, written) = salts(dir).map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
-    let salt = found.or(written).unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    if written == Some(salt) {
-        return Ok((salt, false));
-    }
-    let write = || {
-        let temporary = dir.join("identity.tmp");
-        let mut file = File::create(&temporary)?;
-        writeln!(file, "{salt:08x}")?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    if found.is_some() {
-        log::warn!("{}: was damaged or missing and is written anew from the data", path.display());
-        // A full disk is no reason to stay away: the data tells the next time as well.
-        let _ = write();
-        return Ok((salt, false));
-    }
-    write().map_err(|error| OpenError::Io(error, format!("cannot write {}", path.display())))?;
-    Ok((salt, true))
-}
-
-/// The folder's number as its data tells it, and as the file `identity` does.
-fn salts(dir: &Path) -> Result<(Option<u32>, Option<u32>), DiskError> {
-    let written = fs::read_to_string(dir.join("identity")).ok();
-    let written = written.and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
-    Ok((find_salt(&mut Folder::read_only(dir))?, written))
-}
-
 /// Says what was found wrong, and what it cost.
-fn report(dir: &Path, recovered: &Recovered, is_new: bool) {
+fn report(dir: &Path, recovered: &Recovered) {
     let report = &recovered.report;
     let dir = dir.display();
-    if report.is_loss() {
+    if report.bad_frames + report.cut_commits + report.bad_snapshots + report.quarantined_bytes > 0 {
         log::error!(
-            "{dir}: the store was damaged: {} commits lost, {} snapshots unreadable, {} bytes set aside; the rest is sound",
-            report.bad_frames,
+            "{dir}: the store was damaged: {} commits lost ({} records with them), {} snapshots unreadable, {} bytes set aside; \
+             the rest is sound",
+            report.bad_frames + report.cut_commits,
+            report.lost_records,
             report.bad_snapshots,
             report.quarantined_bytes
         );
@@ -393,13 +370,16 @@ fn report(dir: &Path, recovered: &Recovered, is_new: bool) {
     if report.healed {
         log::warn!("{dir}: damage was healed from the keyed store");
     }
+    if report.data_gone {
+        log::error!(
+            "{dir}: the store is EMPTY although it has held data: meters, state and what waited for upstream are gone. \
+             Restore the folder, or remove its file `identity` to say that this is meant"
+        );
+    }
     if 0 < report.torn_tails + report.uncommitted_frames {
         let dropped = report.torn_tails + report.uncommitted_frames;
-        log::info!("{dir}: {dropped} unfinished writes were dropped: none of it had been acknowledged");
-    }
-    if !is_new && recovered.entries.is_empty() {
-        log::warn!(
-            "{dir}: the store is empty although it has an identity: either nothing was ever committed, or its data is gone"
-        );
+        let proven = report.bad_frames + report.cut_commits == 0;
+        let what = if proven { ": none of it had been acknowledged" } else { "" };
+        log::info!("{dir}: {dropped} unfinished writes were dropped{what}");
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::inspect::{InspectError, Inspection, inspect_owned, is_store};
-use super::{Folder, OpenError, SledState, identity, lock};
+use super::{Folder, Identity, OpenError, SledState, lock};
 use crate::budget::costs;
 use crate::config::Config;
 use crate::entry::Entries;
@@ -66,7 +66,7 @@ pub fn repair(dir: &Path, config: Option<&Config>) -> Result<Repaired, RepairErr
     let (before, settings) = inspect_owned(dir, config).map_err(RepairError::Inspect)?;
     let damaged: Vec<String> = before.survey.damaged().map(|file| file.path.clone()).collect();
     let copies = keep_copies(dir, &damaged)?;
-    let (salt, _) = identity(dir).map_err(RepairError::Open)?;
+    let salt = Identity::open(dir).map_err(RepairError::Open)?.salt;
     let has_keyed = dir.join("state").is_dir();
     let keyed = has_keyed.then(|| SledState::new(&dir.join("state"), Bytes::mib(1)));
     let settings = crate::store::Settings { salt, dirty_bytes_max: costs::DIRTY_BYTES_MAX.as_usize(), ..settings };

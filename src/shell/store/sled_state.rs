@@ -271,6 +271,12 @@ fn apply(db: &sled::Db, dir: &Path, batch: &Batch, bytes: &AtomicU64) -> Result<
     let at = at.and_then(|value| value.as_ref().try_into().ok().map(u64::from_le_bytes));
     if batch.whole {
         db.clear().map_err(failed)?;
+    } else if at.is_some_and(|at| batch.joins.1 < at) {
+        return Err(format!(
+            "the copy has seen commit {}, the journal ends at {}: the commits between are lost",
+            at.unwrap_or(0),
+            batch.joins.1
+        ));
     } else if !(batch.joins.0..=batch.joins.1).contains(&at.unwrap_or(0)) {
         return Err(format!("the copy stands at {at:?}, the changes join {:?}", batch.joins));
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rig::{LANES, MapKeyed, Model, Rig, settings};
 use crate::store::keyed::VALUE_MAX;
 use crate::store::mem_disk::MemDisk;
+use crate::store::read::TRIES_MAX;
 use crate::store::{Recovered, Store, find_salt};
 
 /// Every value that a key ever had.
@@ -164,4 +165,75 @@ fn a_lost_salt_is_found_in_the_data() {
     }
     assert_eq!(find_salt(&mut disk), Ok(Some(settings().salt)));
     assert_eq!(find_salt(&mut MemDisk::default()), Ok(None));
+}
+
+#[test]
+fn what_the_medium_cannot_read_now_is_an_error_and_a_loss_only_in_the_end() {
+    let disk = MemDisk::default();
+    let mut rig = Rig::new(&disk, 1);
+    rig.open().unwrap();
+    for _ in 0..4 {
+        rig.commit([true, true], 3000).unwrap();
+    }
+    let mut out = Vec::new();
+    // Read that lane once, so that its file is open, and another, so that its frame is not at hand.
+    for lane in [LANES[1], LANES[0]] {
+        assert_eq!(rig.store().read(lane, 1, 1 << 20, &mut out).unwrap().lost, None);
+    }
+    disk.cut_at(0);
+    assert!(rig.commit([true, true], 3000).is_err());
+    for _ in 0..TRIES_MAX {
+        assert!(rig.store().read(LANES[1], 1, 1 << 20, &mut out).is_err());
+    }
+    assert!(rig.store().read(LANES[1], 1, 1 << 20, &mut out).unwrap().lost.is_some());
+}
+
+/// Zeroes the pages of the newest journal segment from the frame of commit `from` to that of `to`, counted from 0 behind the
+/// first frame in it.
+fn lose_frames(disk: &MemDisk, from: usize, to: usize) {
+    let newest = disk.files().into_iter().map(|(name, _)| name).rfind(|name| name.starts_with("journal/"));
+    disk.damage(&newest.expect("there is a journal"), |bytes| {
+        let end = bytes.len().min((to + 1) * 4096);
+        bytes[from * 4096..end].fill(0);
+    });
+}
+
+#[test]
+fn a_hole_that_hides_where_a_lane_ends_takes_nothing_from_the_lane() {
+    let disk = MemDisk::default();
+    let mut rig = Rig::new(&disk, 21);
+    rig.long_values = false;
+    rig.open().unwrap();
+    rig.commit([false, false], 1).unwrap();
+    rig.commit([true, true], 40).unwrap();
+    rig.commit([false, false], 1).unwrap();
+    let wanted = rig.acked.lanes.each_ref().map(|lane| lane.records.len() as u64 + 1);
+    lose_frames(&disk, 1, 1);
+    rig.keyed = MapKeyed::default();
+    rig.open().unwrap();
+    let report = &rig.recovered.report;
+    assert_eq!((report.bad_frames, report.cut_commits, report.is_loss()), (1, 0, true), "{report:?}");
+    let found: Vec<u64> = rig.recovered.lanes.iter().map(|lane| lane.next_seq).collect();
+    assert_eq!(found, wanted);
+    rig.check_records("behind the hole");
+    rig.commit([true, true], 40).unwrap();
+    rig.check_records("and one more");
+}
+
+#[test]
+fn commits_lost_at_the_end_are_told_by_what_they_left_in_the_lanes() {
+    for (kept, lost) in [(3, 0), (2, 1), (1, 2)] {
+        let disk = MemDisk::default();
+        let mut rig = Rig::new(&disk, 22);
+        rig.long_values = false;
+        rig.open().unwrap();
+        (0..4).for_each(|_| rig.commit([true, false], 40).unwrap());
+        lose_frames(&disk, kept, 3);
+        rig.keyed = MapKeyed::default();
+        rig.open().unwrap();
+        let report = &rig.recovered.report;
+        // That the newest one happened, nothing proves.
+        assert_eq!((report.cut_commits, report.is_loss()), (lost, lost > 0), "{kept} kept: {report:?}");
+        assert_eq!(report.lost_records > 0, lost > 0, "{report:?}");
+    }
 }

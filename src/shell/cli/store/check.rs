@@ -97,6 +97,9 @@ pub(in super::super) fn losses(found: &Inspection) -> Vec<String> {
     if report.empty_but_expected {
         losses.push("the snapshot that the journal builds on is lost: meters, state and books begin anew where the journal does not have them".to_owned());
     }
+    if report.data_gone {
+        losses.push("the store is empty although it has held data: meters, state and what waited for upstream are gone".to_owned());
+    }
     for lane in &found.survey.lanes {
         let (records, messages) = missing(&lane.files);
         if records > 0 {
@@ -273,6 +276,7 @@ fn document(dir: &str, found: &Inspection) -> Value {
             "lost_commits": report.bad_frames, "bad_snapshots": report.bad_snapshots,
             "quarantined_bytes": report.quarantined_bytes, "healed": report.healed,
             "empty_but_expected": report.empty_but_expected,
+            "data_gone": report.data_gone,
         },
         "damage": damages(found).iter().map(|(file, text)| json!({ "path": file.path, "text": text })).collect::<Vec<_>>(),
         "notes": notes(found),
