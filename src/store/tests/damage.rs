@@ -241,7 +241,7 @@ fn commits_lost_at_the_end_are_told_by_what_they_left_in_the_lanes() {
 #[test]
 fn commits_that_could_not_be_read_once_are_void_when_they_come_back() {
     // Pages of the newest segment of the journal from which on nothing can be read, for one opening.
-    for page in 0..3 {
+    for page in 0..4 {
         for behind in 1..6 {
             let context = format!("unreadable from page {page}, {behind} commits later");
             let disk = MemDisk::default();
@@ -249,8 +249,8 @@ fn commits_that_could_not_be_read_once_are_void_when_they_come_back() {
             rig.long_values = false;
             rig.open().unwrap();
             let mut history = Vec::new();
-            // Four frames a segment: the newest holds three.
-            for _ in 0..11 {
+            // Four frames a segment: the newest is full.
+            for _ in 0..12 {
                 rig.commit([true, false], 40).unwrap();
                 history.push(rig.acked.clone());
             }
