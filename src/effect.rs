@@ -23,7 +23,7 @@ pub struct LaneBatch {
     pub first_message: u64,
     /// Records with `closes_message` in this batch.
     pub messages: u32,
-    /// When the batch was sealed.
+    /// When the batch was sealed, by [`crate::time::Timeline::age`].
     pub at_ms: WallMillis,
     /// The records, encoded.
     pub records: Vec<u8>,

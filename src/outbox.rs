@@ -17,7 +17,7 @@ use crate::entry::{Entries, Space, put_varint, take_varint};
 use crate::frame::{self, place};
 use crate::record::{Record, RecordKind};
 use crate::store::{Extent, LaneRecovered, Lost};
-use crate::time::{Now, WallMillis};
+use crate::time::Now;
 use crate::units::Bytes;
 use losses::{EXPIRED, Losses, REASONS};
 
@@ -237,10 +237,13 @@ impl Outbox {
 
     /// Lets whole segments go whose youngest record is older than the lane's TTL.
     /// Whether any did.
-    pub fn expire(&mut self, now: Now, books: &mut Books, releases: &mut Vec<Release>) -> bool {
+    ///
+    /// `age_ms` is [`crate::time::Timeline::age`], and so are the times of batches and segments: a clock that is put right must
+    /// not make records old.
+    pub fn expire(&mut self, age_ms: i64, books: &mut Books, releases: &mut Vec<Release>) -> bool {
         let mut any = false;
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if lane.expire(now, books) {
+            if lane.expire(age_ms, books) {
                 any = true;
                 lane.release(index, releases);
             }
@@ -248,17 +251,24 @@ impl Outbox {
         any
     }
 
-    /// When the next records expire, if some do.
+    /// When the next records expire, if some do, by [`crate::time::Timeline::age`].
     #[must_use]
-    pub fn deadline_ms(&self) -> Option<WallMillis> {
+    pub fn deadline_ms(&self) -> Option<i64> {
         self.lanes.iter().filter_map(Lane::expires_at).min()
     }
 
     /// Moves the staged records into `batches` and writes the changed heads.
-    pub fn seal(&mut self, now: Now, batches: &mut Vec<LaneBatch>, entries: &mut Entries, scratch: &mut Vec<u8>) {
+    pub fn seal(
+        &mut self,
+        now: Now,
+        age_ms: i64,
+        batches: &mut Vec<LaneBatch>,
+        entries: &mut Entries,
+        scratch: &mut Vec<u8>,
+    ) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.say_losses(now, self.segment_bytes);
-            lane.seal_records(index, now, self.segment_bytes, batches);
+            lane.seal_records(index, age_ms, self.segment_bytes, batches);
             if lane.dirty {
                 lane.dirty = false;
                 lane.save(entries, scratch);
@@ -452,9 +462,9 @@ impl Lane {
         self.dirty = true;
     }
 
-    fn expire(&mut self, now: Now, books: &mut Books) -> bool {
+    fn expire(&mut self, age_ms: i64, books: &mut Books) -> bool {
         let mut any = false;
-        while self.expires_at().is_some_and(|at| at <= now.wall_ms) {
+        while self.expires_at().is_some_and(|at| at <= age_ms) {
             any = true;
             if let Some((records, messages)) = self.leave_oldest().filter(|(records, _)| 0 < *records) {
                 self.totals.expired += records;
@@ -466,7 +476,7 @@ impl Lane {
     }
 
     /// When the oldest segment is older than the lane's TTL, with all that is in it.
-    fn expires_at(&self) -> Option<WallMillis> {
+    fn expires_at(&self) -> Option<i64> {
         let ttl = self.config.ttl?;
         // A segment's youngest record is no younger than the first of the next one, or than a segment may grow old.
         let youngest = match (self.extents.front()?, self.extents.get(1)) {
@@ -545,7 +555,7 @@ impl Lane {
         self.stage(&record)
     }
 
-    fn seal_records(&mut self, index: usize, now: Now, segment_bytes: u64, batches: &mut Vec<LaneBatch>) {
+    fn seal_records(&mut self, index: usize, age_ms: i64, segment_bytes: u64, batches: &mut Vec<LaneBatch>) {
         if self.staged.count == 0 {
             return;
         }
@@ -553,7 +563,7 @@ impl Lane {
         // Records expire by whole segments, so a segment must not span much of the lane's TTL.
         let ttl = self.config.ttl;
         let grown_old = |last: &Extent| {
-            ttl.is_some_and(|ttl| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= now.wall_ms)
+            ttl.is_some_and(|ttl| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= age_ms)
         };
         let (first_seq, first_message) = (self.staged.first_seq, self.staged.first_message);
         let grown = match self.extents.back_mut() {
@@ -566,7 +576,7 @@ impl Lane {
                 self.next_segment += 1;
                 self.dirty = true;
                 let bytes = place(0, body).end;
-                self.extents.push_back(Extent { segment, first_seq, first_message, bytes, at_ms: now.wall_ms });
+                self.extents.push_back(Extent { segment, first_seq, first_message, bytes, at_ms: age_ms });
                 segment
             }
         };
@@ -575,7 +585,7 @@ impl Lane {
         let mut sealed = core::mem::replace(&mut self.staged, next);
         sealed.lane = index;
         sealed.segment = grown;
-        sealed.at_ms = now.wall_ms;
+        sealed.at_ms = age_ms;
         batches.push(sealed);
     }
 

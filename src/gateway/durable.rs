@@ -17,7 +17,7 @@ use crate::manifest::MeterSpec;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
 use crate::store::Recovered;
-use crate::time::{Now, Stopwatch, Timeline};
+use crate::time::{Kept, Now, Stopwatch, TimeQuality, Timeline};
 use crate::window::{MeterDef, Windows, WindowsError};
 
 /// Why a gateway cannot be put together; each is a fault of the configuration or of a module.
@@ -128,6 +128,7 @@ impl Gateway {
             effects.say(log::Level::Warn, "", text);
         }
         self.outbox.recovered(&mut self.books, &mut effects.releases);
+        self.windows.hold(Self::hold_until_ms(self.timeline.peek(now)));
         self.end_windows(now, effects);
     }
 
@@ -175,18 +176,21 @@ impl Gateway {
 
     fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
         self.commit = take_varint(&mut value)?;
-        let wall_ms = unzigzag(take_varint(&mut value)?);
-        self.timeline.restore(wall_ms, now);
+        let mut time = || take_varint(&mut value).map(unzigzag);
+        let (wall_ms, age_ms) = (time()?, time()?);
+        let quality = TimeQuality::from_code(*value.first()?);
+        self.timeline.restore(Kept { wall_ms, quality, age_ms }, now);
         Some(())
     }
 
     /// Closes the batch: writes everything that has changed since the last one into `effects`, under the next commit number.
     /// Nothing changed: nothing is written.
     pub fn seal(&mut self, now: Now, effects: &mut Effects) {
-        let now = self.timeline.read(now);
         if !self.dirty {
             return;
         }
+        let kept = self.timeline.kept(now);
+        let now = self.timeline.peek(now);
         self.dirty = false;
         self.commit += 1;
         effects.commit = self.commit;
@@ -196,14 +200,14 @@ impl Gateway {
             slot.drain_dirty(entries, &mut self.bytes);
         }
         self.marks.seal(self.commit, entries, &mut self.bytes);
-        self.outbox.seal(now, &mut effects.lanes, entries, &mut self.bytes);
+        self.outbox.seal(now, kept.age_ms, &mut effects.lanes, entries, &mut self.bytes);
         self.books.save(entries, &mut self.bytes);
-        save_clock(self.commit, now, entries, &mut self.bytes);
+        save_clock(self.commit, kept, entries, &mut self.bytes);
     }
 
     /// Every key and its value as of the last sealed batch, for a snapshot. Call it with nothing unsealed.
     pub fn export(&mut self, now: Now, entries: &mut Entries) {
-        let now = self.timeline.read(now);
+        let kept = self.timeline.kept(now);
         self.windows.export(entries);
         for slot in &self.slots {
             for (key, value) in slot.function.state_entries() {
@@ -214,7 +218,7 @@ impl Gateway {
         self.marks.export(entries);
         self.outbox.export(entries);
         self.books.save(entries, &mut self.bytes);
-        save_clock(self.commit, now, entries, &mut self.bytes);
+        save_clock(self.commit, kept, entries, &mut self.bytes);
     }
 
     /// Number of the last sealed commit.
@@ -267,10 +271,12 @@ impl Slot {
     }
 }
 
-fn save_clock(commit: u64, now: Now, entries: &mut Entries, scratch: &mut Vec<u8>) {
+fn save_clock(commit: u64, kept: Kept, entries: &mut Entries, scratch: &mut Vec<u8>) {
     scratch.clear();
     put_varint(scratch, commit);
-    put_varint(scratch, zigzag(now.wall_ms));
+    put_varint(scratch, zigzag(kept.wall_ms));
+    put_varint(scratch, zigzag(kept.age_ms));
+    scratch.push(kept.quality as u8);
     entries.put(&[&[Space::Books as u8], CLOCK_KEY], scratch);
 }
 

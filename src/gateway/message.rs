@@ -12,7 +12,7 @@ use crate::event::{Message, Poison};
 use crate::field::{FieldKind, Fields, Value};
 use crate::function::{EventKind, Invocation};
 use crate::marks::Marks;
-use crate::time::{Now, WallMillis};
+use crate::time::{Now, TimeQuality, WallMillis};
 use crate::trigger::TriggerId;
 
 /// Buffers that every message uses again.
@@ -256,13 +256,15 @@ impl Gateway {
             self.slots[slot].filtered += 1;
             return;
         }
-        let (time_ms, from_payload) = event_time(listener, fields, now, self.future_skew_max_ms, &mut self.skewed);
+        let time = event_time(listener, fields, now, self.future_skew_max_ms);
+        self.skewed += u64::from(time.is_skewed);
         let invocation = Invocation {
             kind: EventKind::Message,
             sequence: self.books.received,
-            time_ms,
-            quality: now.quality,
-            time_from_payload: from_payload,
+            time_ms: time.ms,
+            // The device's clock and ours do not agree, so neither is to be trusted much.
+            quality: if time.is_skewed { now.quality.min(TimeQuality::Restored) } else { now.quality },
+            time_from_payload: time.from_payload,
             now_ms: now.wall_ms,
             topic: job.topic,
             payload: job.payload,
@@ -298,6 +300,9 @@ fn device_of<'a>(listener: &Listener, job: &Job<'a>, fields: &Fields, buffer: &'
     }
 }
 
+/// The year 2200: no device of today means a later time.
+const PAYLOAD_TIME_MAX_MS: WallMillis = 7_258_118_400_000;
+
 /// Longest name of a device that is read from a payload; a longer one is cut.
 const DEVICE_BYTES_MAX: usize = 128;
 
@@ -313,24 +318,30 @@ fn device_name(value: Value, payload: &[u8], name: &mut Vec<u8>) {
     }
 }
 
-/// The event's time: the payload's where the trigger names a field, bounded against the future; else the arrival.
-fn event_time(
-    listener: &Listener,
-    fields: &Fields,
-    now: Now,
-    skew_max_ms: i64,
-    skewed: &mut u64,
-) -> (WallMillis, bool) {
-    let Some((path, unit)) = listener.time else { return (now.wall_ms, false) };
-    let Some(number) = fields.f64(path) else { return (now.wall_ms, false) };
+/// When an event happened.
+struct EventTime {
+    ms: WallMillis,
+    from_payload: bool,
+    /// The payload told a time that cannot be.
+    is_skewed: bool,
+}
+
+/// The event's time: the payload's where the trigger names a field, bounded against the future; else the arrival. A clock that
+/// is not set cannot say what lies in the future.
+fn event_time(listener: &Listener, fields: &Fields, now: Now, skew_max_ms: i64) -> EventTime {
+    let arrival = |is_skewed| EventTime { ms: now.wall_ms, from_payload: false, is_skewed };
+    let Some((path, unit)) = listener.time else { return arrival(false) };
+    let Some(number) = fields.f64(path) else { return arrival(false) };
     let ms = match unit {
         TimeUnit::Seconds => number * 1000.0,
         TimeUnit::Milliseconds => number,
     };
-    let latest = now.wall_ms.saturating_add(skew_max_ms);
+    let latest = match now.quality {
+        TimeQuality::Synced => now.wall_ms.saturating_add(skew_max_ms),
+        _ => PAYLOAD_TIME_MAX_MS,
+    };
     if ms.is_nan() || ms < 0.0 || latest as f64 <= ms {
-        *skewed += 1;
-        return (now.wall_ms, false);
+        return arrival(true);
     }
-    (ms as WallMillis, true)
+    EventTime { ms: ms as WallMillis, from_payload: true, is_skewed: false }
 }

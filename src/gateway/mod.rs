@@ -96,7 +96,10 @@ impl FoldCounts {
 impl Gateway {
     /// Takes one event and adds what follows from it to `effects`.
     pub fn handle(&mut self, now: Now, event: Event<'_>, effects: &mut Effects) {
-        let now = self.timeline.read(now);
+        let (now, shift) = self.timeline.read(now);
+        if let Some(shift) = shift {
+            self.on_shift(now, shift, effects);
+        }
         match event {
             Event::Message(message) => self.on_message(now, &message, effects),
             Event::Poison(poison) => self.on_poison(now, &poison, effects),
@@ -119,6 +122,12 @@ impl Gateway {
         self.books.received += count;
         self.books.drop(DropReason::InboxFull, count);
         self.dirty = true;
+    }
+
+    /// The gateway's own time: that of the clock, or going on from the last one on flash until the clock is set.
+    #[must_use]
+    pub fn time(&self, now: Now) -> Now {
+        self.timeline.peek(now)
     }
 
     /// The acknowledgements of a commit have been handed to the link.

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::logging;
 use super::metrics::{self, Scrape, ShellNumbers};
 use super::mqtt::{Acked, Incoming, Link};
@@ -137,6 +137,7 @@ impl Loop {
         self.tick();
         loop {
             let now = self.parts.clock.now();
+            clock::know(self.parts.gateway.time(now).wall_ms);
             self.log();
             self.submit_if_due(now);
             match self.turn(now, &mut stop).await {
@@ -248,10 +249,11 @@ impl Loop {
                 gateway.handle(now, event, &mut self.open);
             }
             Incoming::Dropped { count: 0 } => {}
-            Incoming::Dropped { count } => {
-                gateway.handle(now, Event::Lost { count: *count }, &mut self.open);
-                self.pacing.idle_work(now.mono_us);
-            }
+            Incoming::Dropped { count } => gateway.handle(now, Event::Lost { count: *count }, &mut self.open),
+        }
+        // Losses, and what a clock that was put right has moved.
+        if self.parts.gateway.is_dirty() {
+            self.pacing.idle_work(now.mono_us);
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::metrics;
 use super::mqtt::{self, Source, Subscription};
 use super::run::{Loop, Parts, RunError};
@@ -70,6 +70,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;
+    clock::know(gateway.time(clock.now()).wall_ms);
     let scrapes = serve_metrics(metrics).await?;
     let ends = LaneEnds::new(gateway.outbox().lanes().len());
     let (events, settled) = mpsc::channel(SINK_EVENTS_MAX);

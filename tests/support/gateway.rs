@@ -18,13 +18,14 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Gateway {
     folder: tempfile::TempDir,
     metrics: u16,
+    env: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Gateway {
     /// A folder with this `gateway.toml`; not running yet.
     pub fn new(config: &str) -> Self {
-        let gateway = Self { folder: tempfile::tempdir().unwrap(), metrics: free_port(), child: None };
+        let gateway = Self { folder: tempfile::tempdir().unwrap(), metrics: free_port(), env: Vec::new(), child: None };
         gateway.configure(config);
         gateway
     }
@@ -32,6 +33,11 @@ impl Gateway {
     /// Writes another `gateway.toml`, for the next start.
     pub fn configure(&self, config: &str) {
         fs::write(self.folder.path().join("gateway.toml"), config).unwrap();
+    }
+
+    /// Sets a variable of its environment, for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// A file or folder of its own.
@@ -51,6 +57,7 @@ impl Gateway {
         command.args(["run", "gateway.toml", "--metrics", &format!("127.0.0.1:{}", self.metrics)]);
         // As on a terminal, also where the tests themselves run under systemd.
         command.current_dir(self.folder.path()).stderr(log).env_remove("JOURNAL_STREAM");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

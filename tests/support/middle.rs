@@ -18,6 +18,9 @@ use weir::units::Bytes;
 /// A moment in 2027, at the start of a minute.
 pub const NOW: i64 = 1_800_000_000_000;
 
+/// That moment, on a clock that is set.
+const SET: Now = Now { mono_us: 0, wall_ms: NOW, quality: TimeQuality::Synced };
+
 /// A function: folder, body of its WAT module, further lines of its manifest.
 pub type Guest<'a> = (&'a str, &'a str, &'a str);
 
@@ -113,13 +116,14 @@ impl Middle {
         let head = "[gateway]\nid = \"test\"\n[broker]\nurl = \"mqtt://localhost\"\n";
         let tail = "[[sink]]\nname = \"upstream\"\ntype = \"file\"\ndir = \"out\"\n";
         files.insert("gateway.toml".to_owned(), format!("{head}{site}{tail}").into_bytes());
-        Self::start(files, BTreeMap::new(), BTreeMap::new())
+        Self::start(files, BTreeMap::new(), BTreeMap::new(), SET)
     }
 
     fn start(
         files: BTreeMap<String, Vec<u8>>,
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
         lanes: BTreeMap<String, LaneRecovered>,
+        now: Now,
     ) -> Self {
         let faults = Faults::default();
         let site = Files(files);
@@ -140,7 +144,6 @@ impl Middle {
             lanes: lanes.values().cloned().collect(),
             report: Default::default(),
         };
-        let now = Now { mono_us: 0, wall_ms: NOW, quality: TimeQuality::Synced };
         let mut effects = Effects::default();
         let gateway = Gateway::new(&config, functions, recovered, now, Box::new(Still), &mut effects)
             .expect("the test's configuration starts");
@@ -187,7 +190,12 @@ impl Middle {
 
     /// What a new process finds after this one was killed: the last commit, and nothing later.
     pub fn restarted(self) -> Self {
-        Self::start(self.files, self.entries, self.lanes)
+        Self::start(self.files, self.entries, self.lanes, SET)
+    }
+
+    /// The same, on a machine whose clocks say `now`.
+    pub fn restarted_at(self, now: Now) -> Self {
+        Self::start(self.files, self.entries, self.lanes, now)
     }
 
     /// Lets time pass, commits what falls due, and returns the records that were made.

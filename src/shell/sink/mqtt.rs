@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::window::Window;
@@ -234,7 +234,7 @@ impl<R: Records> Runner<R> {
             tokio::select! {
                 biased;
                 () = self.stop.notified() => return,
-                () = sleep(pause) => {}
+                () = retry.wait(pause) => {}
             }
         }
     }
