@@ -3,23 +3,29 @@
 //! - A sequence number is given once and never again; a lane's numbers have no gap.
 //! - A lane's bytes on flash never exceed `bytes_max`, frames and padding included.
 //! - A record that leaves undelivered is counted by reason, and said upstream in a loss record; none vanishes.
+//! - A full lane may fold old aggregates into coarser ones instead (`fold`); how far upstream may have seen it is in `reach`.
 //! - Memory is O(segments), not O(records): an [`Extent`] a segment.
 
+mod fold;
 mod losses;
+mod reach;
 
 use std::collections::VecDeque;
 
 use crate::books::{Books, DropReason};
 use crate::config::{FullPolicy, LaneConfig};
 use crate::dead_letter::Loss;
-use crate::effect::{LaneBatch, Release};
+use crate::effect::{LaneBatch, Read, Release};
 use crate::entry::{Entries, Space, put_varint, take_varint};
 use crate::frame::{self, place};
 use crate::record::{Record, RecordKind};
 use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::Now;
 use crate::units::Bytes;
+pub use fold::Fetched;
+use fold::{Fold, Sweep};
 use losses::{EXPIRED, Losses, REASONS};
+use reach::{Point, Reach};
 
 /// The answer to [`Outbox::offer`].
 #[must_use]
@@ -69,6 +75,8 @@ pub struct LaneTotals {
     pub delivered: u64,
     /// Too old.
     pub expired: u64,
+    /// Folded into coarser ones, or appended again, to make room.
+    pub rolled_up: u64,
     /// Gone, by [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
 }
@@ -87,6 +95,10 @@ pub struct Lane {
     totals: LaneTotals,
     dirty: bool,
     losses: Losses,
+    reach: Reach,
+    /// A pass that is under way.
+    fold: Option<Box<Fold>>,
+    sweep: Sweep,
     /// Upstream has taken something since the last batch.
     reached: bool,
     staged: LaneBatch,
@@ -131,6 +143,8 @@ impl Outbox {
             lane.next_message = found.next_message;
             lane.head_seq = lane.head_seq.min(found.next_seq);
             lane.head_message = lane.head_message.min(found.next_message);
+            // Unless its entry tells more, upstream may have seen everything.
+            lane.reach = Reach::from(Point { seq: lane.next_seq, message: lane.next_message });
         }
     }
 
@@ -142,6 +156,7 @@ impl Outbox {
             bytes_max: config.map_or(Bytes::mib(1), |lane| lane.bytes_max),
             ttl: None,
             full: FullPolicy::DropOldest,
+            roll_up: Vec::new(),
             priority: u8::MAX,
             sink: config.and_then(|lane| lane.sink.clone()),
         }
@@ -158,6 +173,7 @@ impl Outbox {
     pub fn recovered(&mut self, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.enter_damage(books);
+            lane.release_hole(index, releases);
             lane.release(index, releases);
         }
     }
@@ -186,7 +202,8 @@ impl Outbox {
     pub fn offer(&mut self, lane: usize, record: &Record<'_>, books: &mut Books, releases: &mut Vec<Release>) -> Offer {
         let Some(chosen) = self.lanes.get_mut(lane) else { return Offer::NoLane };
         let staged = chosen.staged.records.len() + record.encoded_len();
-        let after = chosen.frame_bytes(staged, self.segment_bytes) + LOSS_RESERVE;
+        // Loss records join the frame, which ends on a page.
+        let after = chosen.frame_bytes(staged + LOSS_RESERVE as usize, self.segment_bytes);
         if chosen.config.bytes_max.0 < after || frame::BODY_MAX as usize <= staged {
             return Offer::NeverFits;
         }
@@ -204,11 +221,12 @@ impl Outbox {
         self.lanes[lane].close_message(sequence, start);
     }
 
-    /// Whether a lane with the policy `reject` is full: no further message may be taken until it drains.
+    /// Whether a lane with the policy `reject` is full: no further message may be taken until it drains. And whether one that
+    /// is rolling up is: until it has.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.lanes.iter().any(|lane| {
-            lane.config.full == FullPolicy::Reject
+            (lane.config.full == FullPolicy::Reject || lane.fold.is_some() || lane.wants_fold(self.segment_bytes))
                 && lane.room(self.segment_bytes) < lane.config.bytes_max.0 / REJECT_RESERVE_DIVISOR
         })
     }
@@ -233,6 +251,45 @@ impl Outbox {
         let Some(chosen) = self.lanes.get_mut(lane) else { return };
         chosen.skip_to(lost.until_seq, lost.until_message, books);
         chosen.release(lane, releases);
+    }
+
+    /// The sink of a lane has a connection now, or has none any more.
+    pub fn upstream(&mut self, lane: usize, is_up: bool) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.reach.is_up = is_up;
+        }
+    }
+
+    /// Whether some lane wants to roll up, which begins with a commit.
+    #[must_use]
+    pub fn wants_fold(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.wants_fold(self.segment_bytes))
+    }
+
+    /// Whether some sink waits for a commit to go on.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.lanes.iter().any(Lane::is_starved)
+    }
+
+    /// Records that were asked for have come: rolls them up. `None`: they cannot be read now.
+    pub fn fetched(
+        &mut self,
+        lane: usize,
+        fetched: Option<&Fetched<'_>>,
+        now: Now,
+        books: &mut Books,
+        (releases, reads): (&mut Vec<Release>, &mut Vec<Read>),
+    ) {
+        let place = (lane, self.segment_bytes);
+        let Some(chosen) = self.lanes.get_mut(lane) else { return };
+        match fetched {
+            Some(fetched) => {
+                let next = chosen.go_on_folding(place, fetched, now, books, releases);
+                reads.extend(next.map(|from_seq| Read { lane, from_seq }));
+            }
+            None => chosen.give_up_folding(),
+        }
     }
 
     /// Lets whole segments go whose youngest record is older than the lane's TTL.
@@ -264,11 +321,13 @@ impl Outbox {
         age_ms: i64,
         batches: &mut Vec<LaneBatch>,
         entries: &mut Entries,
-        scratch: &mut Vec<u8>,
+        (reads, scratch): (&mut Vec<Read>, &mut Vec<u8>),
     ) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.say_losses(now, self.segment_bytes);
             lane.seal_records(index, age_ms, self.segment_bytes, batches);
+            lane.grant();
+            reads.extend(lane.begin_fold(self.segment_bytes).map(|from_seq| Read { lane: index, from_seq }));
             if lane.dirty {
                 lane.dirty = false;
                 lane.save(entries, scratch);
@@ -304,6 +363,9 @@ impl Lane {
             totals: LaneTotals::default(),
             dirty: false,
             losses: Losses::default(),
+            reach: Reach::from(Point { seq: FIRST_SEQ, message: 0 }),
+            fold: None,
+            sweep: Sweep::default(),
             reached: false,
             staged: LaneBatch::default(),
         }
@@ -335,14 +397,14 @@ impl Lane {
 
     /// Undelivered records.
     #[must_use]
-    pub const fn records_pending(&self) -> u64 {
-        self.next_seq - self.head_seq
+    pub fn records_pending(&self) -> u64 {
+        self.next_seq - self.head_seq - self.in_hole().0
     }
 
     /// Undelivered records that settle a message.
     #[must_use]
-    pub const fn messages_pending(&self) -> u64 {
-        self.next_message - self.head_message
+    pub fn messages_pending(&self) -> u64 {
+        self.next_message - self.head_message - self.in_hole().1
     }
 
     /// Record totals.
@@ -363,7 +425,9 @@ impl Lane {
         let behind = |last: &Extent| (last.bytes, u64::from(place(last.bytes, body).end));
         match self.extents.back().map(behind) {
             Some((tail, end)) if end <= segment_bytes => end - u64::from(tail),
-            _ => u64::from(place(0, body).end),
+            // What is left of the last segment is not used any more.
+            Some((tail, _)) => segment_bytes.saturating_sub(tail.into()) + u64::from(place(0, body).end),
+            None => u64::from(place(0, body).end),
         }
     }
 
@@ -383,18 +447,19 @@ impl Lane {
 
     /// Gives up every undelivered record of the oldest segment. False if there is no segment.
     fn drop_oldest(&mut self, reason: DropReason, books: &mut Books) -> bool {
+        let before = self.head_seq;
         let Some((records, messages)) = self.leave_oldest() else { return false };
         if 0 < records {
             books.drop(reason, messages);
             self.totals.dropped[reason as usize] += records;
-            self.lose(reason as usize, records, messages, self.head_seq - 1);
+            self.lose(reason as usize, (records, messages), before..self.head_seq);
         }
         true
     }
 
-    /// Notes that `records`, the last of them `through_seq`, left undelivered.
-    fn lose(&mut self, reason: usize, records: u64, messages: u64, through_seq: u64) {
-        let first_seq = through_seq + 1 - records;
+    /// Notes that so many records and messages within the range left undelivered.
+    fn lose(&mut self, reason: usize, (records, messages): (u64, u64), range: core::ops::Range<u64>) {
+        let (first_seq, through_seq) = (range.start, range.end - 1);
         self.losses.lose(reason, losses::Lost { records, messages, first_seq, through_seq });
         self.dirty = true;
     }
@@ -406,11 +471,8 @@ impl Lane {
             Some(next) => (next.first_seq, next.first_message),
             None => (self.next_seq - u64::from(self.staged.count), self.next_message - u64::from(self.staged.messages)),
         };
-        let left = (end_seq.saturating_sub(self.head_seq), end_message.saturating_sub(self.head_message));
-        self.head_seq = self.head_seq.max(end_seq);
-        self.head_message = self.head_message.max(end_message);
         self.dirty = true;
-        Some(left)
+        Some(self.advance(Point { seq: end_seq, message: end_message }))
     }
 
     fn stage(&mut self, record: &Record<'_>) -> u64 {
@@ -449,16 +511,15 @@ impl Lane {
             Outcome::Expired => {
                 self.totals.expired += 1;
                 books.expired += message;
-                self.lose(EXPIRED, 1, message, record.sequence);
+                self.lose(EXPIRED, (1, message), record.sequence..record.sequence + 1);
             }
             Outcome::Dropped(reason) => {
                 self.totals.dropped[reason as usize] += 1;
                 books.drop(reason, message);
-                self.lose(reason as usize, 1, message, record.sequence);
+                self.lose(reason as usize, (1, message), record.sequence..record.sequence + 1);
             }
         }
-        self.head_seq = record.sequence + 1;
-        self.head_message += message;
+        let _ = self.advance(Point { seq: record.sequence + 1, message: self.head_message + message });
         self.dirty = true;
     }
 
@@ -466,10 +527,11 @@ impl Lane {
         let mut any = false;
         while self.expires_at().is_some_and(|at| at <= age_ms) {
             any = true;
+            let before = self.head_seq;
             if let Some((records, messages)) = self.leave_oldest().filter(|(records, _)| 0 < *records) {
                 self.totals.expired += records;
                 books.expired += messages;
-                self.lose(EXPIRED, records, messages, self.head_seq - 1);
+                self.lose(EXPIRED, (records, messages), before..self.head_seq);
             }
         }
         any
@@ -497,13 +559,14 @@ impl Lane {
 
     /// Enters everything before `seq` that is undelivered as damaged; `message` are the messages closed before it.
     fn skip_to(&mut self, seq: u64, message: u64, books: &mut Books) {
-        if self.head_seq < seq {
-            let (records, messages) = (seq - self.head_seq, message.saturating_sub(self.head_message));
-            self.totals.dropped[DropReason::Damaged as usize] += records;
-            books.drop(DropReason::Damaged, messages);
-            self.lose(DropReason::Damaged as usize, records, messages, seq - 1);
-            self.head_seq = seq;
-            self.head_message = self.head_message.max(message);
+        let before = self.head_seq;
+        if before < seq {
+            let (records, messages) = self.advance(Point { seq, message });
+            if 0 < records {
+                self.totals.dropped[DropReason::Damaged as usize] += records;
+                books.drop(DropReason::Damaged, messages);
+                self.lose(DropReason::Damaged as usize, (records, messages), before..self.head_seq);
+            }
             self.dirty = true;
         }
     }
@@ -514,9 +577,9 @@ impl Lane {
             self.extents.pop_front();
         }
         let below = self.extents.front().map_or(self.next_segment, |extent| extent.segment);
-        match releases.iter_mut().find(|release| release.lane == index) {
+        match releases.iter_mut().find(|release| release.lane == index && release.from_segment == 0) {
             Some(release) => release.below_segment = release.below_segment.max(below),
-            None => releases.push(Release { lane: index, below_segment: below }),
+            None => releases.push(Release { lane: index, from_segment: 0, below_segment: below }),
         }
     }
 
@@ -572,6 +635,10 @@ impl Lane {
                 last.segment
             }
             _ => {
+                // A closed segment takes its whole file, as the store will say after a restart.
+                if let Some(last) = self.extents.back_mut() {
+                    last.bytes = last.bytes.max(u32::try_from(segment_bytes).unwrap_or(u32::MAX));
+                }
                 let segment = self.next_segment;
                 self.next_segment += 1;
                 self.dirty = true;
@@ -592,12 +659,13 @@ impl Lane {
     fn save(&self, entries: &mut Entries, scratch: &mut Vec<u8>) {
         scratch.clear();
         let head = [self.head_seq, self.head_message, u64::from(self.next_segment)];
-        for number in head.into_iter().chain([self.totals.delivered, self.totals.expired]) {
+        for number in head.into_iter().chain([self.totals.delivered, self.totals.expired, self.totals.rolled_up]) {
             put_varint(scratch, number);
         }
         for number in self.totals.dropped {
             put_varint(scratch, number);
         }
+        self.save_reach(scratch);
         self.losses.save(scratch);
         entries.put(&[&[Space::Lane as u8], self.config.name.as_bytes()], scratch);
     }
@@ -610,9 +678,11 @@ impl Lane {
         self.next_segment = self.next_segment.max(next_segment);
         self.totals.delivered = take_varint(value)?;
         self.totals.expired = take_varint(value)?;
+        self.totals.rolled_up = take_varint(value)?;
         for number in &mut self.totals.dropped {
             *number = take_varint(value)?;
         }
+        self.restore_reach(value)?;
         self.losses.restore(value)
     }
 }

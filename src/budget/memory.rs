@@ -1,6 +1,6 @@
 //! Resident memory, line by line.
 
-use crate::config::{Config, FunctionConfig, MqttConnection, SinkKind, Trigger};
+use crate::config::{Config, FullPolicy, FunctionConfig, MqttConnection, SinkKind, Trigger};
 use crate::manifest::MeterSpec;
 use crate::units::Bytes;
 
@@ -74,6 +74,11 @@ fn queues(config: &Config, lines: &mut Vec<Line>) {
         let segments = lane.bytes_max.0.div_ceil(config.store.segment_bytes.0.max(1)) + 1;
         let key = format!("lane.{}.bytes-max", lane.name);
         lines.push(Line::new(STORE, key, "index of the lane's segments", segments * costs::LANE_EXTENT));
+        if lane.full == FullPolicy::RollUp {
+            // What is read, gathered, and appended.
+            let pass = costs::ROLL_UP.0 + costs::ROLL_UP.0 / 4 + costs::SINK_READ.0;
+            lines.push(Line::new(STORE, format!("lane.{}.full", lane.name), "aggregates being rolled up", pass));
+        }
     }
 }
 

@@ -198,6 +198,8 @@ pub enum FullPolicy {
     DropOldest,
     /// New QoS 1 messages that would produce records are not acknowledged: the broker keeps them.
     Reject,
+    /// Old aggregates are folded into coarser ones; where that makes no room, the oldest records leave.
+    RollUp,
 }
 
 /// A priority class of the outbox.
@@ -213,6 +215,8 @@ pub struct LaneConfig {
     pub ttl: Option<Millis>,
     /// When full.
     pub full: FullPolicy,
+    /// Lengths of the coarser windows, ascending, each a multiple of the one before; empty unless `full` is to roll up.
+    pub roll_up: Vec<Millis>,
     /// Lower is drained first.
     pub priority: u8,
     /// Name of the sink; `None`: records stay on flash until they expire or make room.

@@ -128,6 +128,7 @@ impl Gateway {
             effects.say(log::Level::Warn, "", text);
         }
         self.outbox.recovered(&mut self.books, &mut effects.releases);
+        self.dirty |= self.outbox.wants_fold();
         self.windows.hold(Self::hold_until_ms(self.timeline.peek(now)));
         self.end_windows(now, effects);
     }
@@ -200,7 +201,8 @@ impl Gateway {
             slot.drain_dirty(entries, &mut self.bytes);
         }
         self.marks.seal(self.commit, entries, &mut self.bytes);
-        self.outbox.seal(now, kept.age_ms, &mut effects.lanes, entries, &mut self.bytes);
+        let scratch = (&mut effects.reads, &mut self.bytes);
+        self.outbox.seal(now, kept.age_ms, &mut effects.lanes, entries, scratch);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, kept, entries, &mut self.bytes);
     }

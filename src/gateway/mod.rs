@@ -114,6 +114,16 @@ impl Gateway {
                 self.outbox.gone(lane, &lost, &mut self.books, &mut effects.releases);
                 self.dirty = true;
             }
+            Event::Fetched { lane, fetched } => {
+                let Self { outbox, books, .. } = self;
+                let back = (&mut effects.releases, &mut effects.reads);
+                outbox.fetched(lane, fetched.as_ref(), now, books, back);
+                self.dirty = true;
+            }
+            Event::Upstream { lane, is_up } => {
+                self.outbox.upstream(lane, is_up);
+                self.dirty |= self.outbox.is_starved();
+            }
             Event::Tick => self.on_tick(now, effects),
         }
     }
@@ -139,6 +149,12 @@ impl Gateway {
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.outbox.is_blocked()
+    }
+
+    /// Whether a sink waits for a commit to go on.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.dirty && self.outbox.is_starved()
     }
 
     /// Whether something waits for a commit.

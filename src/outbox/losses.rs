@@ -8,14 +8,20 @@
 use crate::books::DropReason;
 use crate::entry::{put_varint, take_varint};
 
-/// Reasons for which a record leaves undelivered: those of [`DropReason`], and expiry behind them.
-pub(super) const REASONS: usize = DropReason::ALL.len() + 1;
+/// Reasons for which a record leaves undelivered: those of [`DropReason`], and two behind them.
+pub(super) const REASONS: usize = DropReason::ALL.len() + 2;
 /// Too old.
 pub(super) const EXPIRED: usize = DropReason::ALL.len();
+/// Not lost: folded into a coarser one, or appended again.
+pub(super) const ROLLED_UP: usize = DropReason::ALL.len() + 1;
 
 /// The reason's name upstream.
 pub(super) fn name(reason: usize) -> &'static str {
-    DropReason::ALL.get(reason).map_or("expired", |reason| reason.name())
+    match reason {
+        EXPIRED => "expired",
+        ROLLED_UP => "rolled-up",
+        _ => DropReason::ALL.get(reason).map_or("unknown", |reason| reason.name()),
+    }
 }
 
 /// Records that left undelivered.

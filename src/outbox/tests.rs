@@ -11,6 +11,7 @@ fn config(bytes_max: u64, full: FullPolicy, ttl: Option<u64>) -> LaneConfig {
         bytes_max: Bytes(bytes_max),
         ttl: ttl.map(Millis),
         full,
+        roll_up: Vec::new(),
         priority: 0,
         sink: None,
     }
@@ -56,7 +57,13 @@ impl Rig {
             Offer::Queued { lane, sequence, start } => self.outbox.close_message(lane, sequence, start),
             other => panic!("{other:?}"),
         }
-        self.outbox.seal(at(wall_ms), wall_ms, &mut self.batches, &mut self.entries, &mut Vec::new());
+        self.outbox.seal(
+            at(wall_ms),
+            wall_ms,
+            &mut self.batches,
+            &mut self.entries,
+            (&mut Vec::new(), &mut Vec::new()),
+        );
         assert_eq!(self.books.residue(self.outbox.messages_pending()), 0);
         assert!(self.outbox.lanes()[0].bytes() <= self.outbox.lanes()[0].config().bytes_max.0);
     }
@@ -188,10 +195,10 @@ fn whatever_leaves_undelivered_is_said_once_by_a_record_behind_the_gap_also_afte
         rig.message(100, at);
     }
     rig.settle(1, Outcome::Delivered);
-    rig.outbox.seal(at(530), 530, &mut rig.batches, &mut rig.entries, &mut Vec::new());
+    rig.outbox.seal(at(530), 530, &mut rig.batches, &mut rig.entries, (&mut Vec::new(), &mut Vec::new()));
     assert!(rig.outbox.expire(1800, &mut rig.books, &mut rig.releases));
     assert_eq!(rig.books.expired, 4);
-    rig.outbox.seal(at(1800), 1800, &mut rig.batches, &mut rig.entries, &mut Vec::new());
+    rig.outbox.seal(at(1800), 1800, &mut rig.batches, &mut rig.entries, (&mut Vec::new(), &mut Vec::new()));
     assert_eq!(said(&rig.batches), [], "an idle lane says nothing");
 
     let mut heads = Entries::default();
@@ -227,7 +234,7 @@ fn losses_are_told_in_full_although_loss_records_were_lost_as_well() {
         let is_loss = !said_by(&rig.batches, |loss| loss == sequence).is_empty();
         let settled = [Settled { sequence, closes_message: !is_loss, outcome: Outcome::Delivered }];
         rig.outbox.settle(0, &settled, &mut rig.books, &mut rig.releases);
-        rig.outbox.seal(at(300), 300, &mut rig.batches, &mut rig.entries, &mut Vec::new());
+        rig.outbox.seal(at(300), 300, &mut rig.batches, &mut rig.entries, (&mut Vec::new(), &mut Vec::new()));
         sequence += 1;
     }
     let told: Vec<_> = said_by(&rig.batches, |sequence| arrived.contains(&sequence));

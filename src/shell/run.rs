@@ -16,13 +16,14 @@ use super::clock::{self, Clock};
 use super::logging;
 use super::metrics::{self, Scrape, ShellNumbers};
 use super::mqtt::{Acked, Incoming, Link};
-use super::sink::{LaneEnds, Sink, SinkEvent};
+use super::sink::{LaneEnds, Records as _, Sink, SinkEvent};
 use super::store::{CommitAnswer, StoreHandle};
 use crate::config::{CommitPolicy, Qos};
-use crate::effect::Effects;
+use crate::effect::{Effects, READ_BYTES, Read};
 use crate::entry::Entries;
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
+use crate::outbox::Fetched;
 use crate::pacing::Pacing;
 use crate::store::CommitError;
 use crate::time::Now;
@@ -67,6 +68,8 @@ pub struct Parts {
     pub sinks: Vec<(String, Sink)>,
     /// What the sinks report.
     pub settled: mpsc::Receiver<SinkEvent>,
+    /// Where the loop's own reads report.
+    pub events: mpsc::Sender<SinkEvent>,
     /// What the sinks are told.
     pub ends: Arc<LaneEnds>,
     /// Requests for the metrics page.
@@ -262,10 +265,20 @@ impl Loop {
         let event = match &event {
             SinkEvent::Settled { lane, records } => Event::Settled { lane: *lane, records },
             SinkEvent::Gone { lane, lost } => Event::Gone { lane: *lane, lost: *lost },
+            SinkEvent::Upstream { lane, is_up } => Event::Upstream { lane: *lane, is_up: *is_up },
+            SinkEvent::Fetched { lane, outcome } => {
+                let fetched = outcome.as_ref().ok().map(|(batch, records)| Fetched {
+                    first_seq: batch.first_seq,
+                    records,
+                    lost: batch.lost,
+                });
+                Event::Fetched { lane: *lane, fetched }
+            }
         };
         self.parts.gateway.handle(now, event, &mut self.open);
+        self.read();
         // A segment that may go is room that somebody may wait for.
-        if self.open.releases.is_empty() {
+        if self.open.releases.is_empty() && !self.parts.gateway.is_starved() {
             self.pacing.idle_work(now.mono_us);
         } else {
             self.pacing.work(now.mono_us);
@@ -287,6 +300,18 @@ impl Loop {
         }
     }
 
+    /// Reads what the gateway wants to see again; the answers come as events.
+    fn read(&mut self) {
+        for Read { lane, from_seq } in self.open.reads.drain(..) {
+            let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
+            tokio::spawn(async move {
+                let outcome = store.read(lane, from_seq, READ_BYTES.as_usize(), Vec::new()).await;
+                // The loop has gone: the process ends.
+                let _ = events.send(SinkEvent::Fetched { lane, outcome }).await;
+            });
+        }
+    }
+
     fn is_due(&self, now: Now) -> bool {
         self.pacing.is_due(now.mono_us, self.parts.gateway.staged_bytes())
     }
@@ -300,6 +325,7 @@ impl Loop {
 
     fn submit(&mut self, now: Now) {
         self.parts.gateway.seal(now, &mut self.open);
+        self.read();
         self.pacing.sealed();
         self.log();
         if self.open.is_empty() {
@@ -368,11 +394,11 @@ impl Loop {
     /// Gives the store back what no sink needs any more, and tells the sinks how far they may read.
     fn release(&mut self, releases: &[crate::effect::Release]) {
         for release in releases {
-            self.parts.store.release(release.lane, release.below_segment);
+            self.parts.store.release(*release);
         }
         let outbox = self.parts.gateway.outbox();
         for (index, lane) in outbox.lanes().iter().enumerate() {
-            self.parts.ends.set(index, lane.head_seq(), lane.sealed_seq());
+            self.parts.ends.set(index, lane.head_seq(), lane.readable_seq());
         }
         self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
     }

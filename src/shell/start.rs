@@ -91,6 +91,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         answers,
         sinks,
         settled,
+        events,
         ends,
         scrapes,
         policy: config.commit,

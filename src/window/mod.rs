@@ -25,7 +25,7 @@ mod tests;
 use core::fmt;
 use std::borrow::Cow;
 
-pub use aggregate::{Aggregate, REVISION_END, REVISION_LATE, REVISION_LATENESS};
+pub use aggregate::{Aggregate, REVISION_END, REVISION_LATE, REVISION_LATENESS, REVISION_ROLLED_UP};
 pub use cell::Stats;
 pub use durable::{RestoreError, Restored};
 

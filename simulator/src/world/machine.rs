@@ -8,11 +8,11 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use weir::effect::Effects;
+use weir::effect::{Effects, READ_BYTES};
 use weir::entry::Entries;
 use weir::event::{Event, Message};
 use weir::gateway::Gateway;
-use weir::outbox::Settled;
+use weir::outbox::{Fetched, Settled};
 use weir::record::Record;
 use weir::store::keyed::NoKeyed;
 use weir::store::mem_disk::{MemDisk, Survival};
@@ -190,6 +190,7 @@ impl Machine {
             wake_us: None,
         });
         for lane in 0..lanes {
+            self.handle(Event::Upstream { lane, is_up: true }, around)?;
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }
         let delay_us = around.rng.below(200_000);
@@ -215,6 +216,23 @@ impl Machine {
         }
         process.inbox.push_back((epoch, incoming));
         self.work(around)
+    }
+
+    /// Reads back what the gateway asks for, which lanes that roll up do.
+    fn fetch(&mut self, around: &Around<'_>) -> Result<(), End> {
+        loop {
+            let Some(process) = &mut self.process else { return Ok(()) };
+            let Some(read) = process.effects.reads.pop() else { return Ok(()) };
+            let name = process.gateway.outbox().lanes()[read.lane].config().name.clone();
+            let mut records = Vec::new();
+            let batch = process.store.read(&name, read.from_seq, READ_BYTES.as_usize(), &mut records);
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => return Err(self.failed("read", &error.to_string())),
+            };
+            let fetched = Fetched { first_seq: batch.first_seq, records: &records, lost: batch.lost };
+            self.handle(Event::Fetched { lane: read.lane, fetched: Some(fetched) }, around)?;
+        }
     }
 
     /// Hands one event to the gateway.
@@ -263,6 +281,7 @@ impl Machine {
             }
         }
         self.seal_if_due(around);
+        self.fetch(around)?;
         self.plan_wake(around);
         Ok(())
     }
@@ -311,7 +330,10 @@ impl Machine {
         let now = self.now(started_us, now_us);
         if let Some(process) = &mut self.process {
             process.gateway.seal(now, &mut process.effects);
+            // What is to be read back waits for no commit.
+            let reads = core::mem::take(&mut process.effects.reads);
             process.writing = Some(core::mem::take(&mut process.effects));
+            process.effects.reads = reads;
             (process.dirty_since_us, process.batched) = (None, 0);
         }
     }
@@ -363,7 +385,8 @@ impl Machine {
             around.queue.after(PING_US, Happening::Wake { boot: self.boot });
         }
         for release in &effects.releases {
-            match process.store.release(&names[release.lane], release.below_segment) {
+            let segments = release.from_segment..release.below_segment;
+            match process.store.release_range(&names[release.lane], segments) {
                 Ok(()) | Err(CommitError::Full) => {}
                 Err(CommitError::Failed(reason)) => return Err(self.failed("release", &reason)),
             }
@@ -428,6 +451,7 @@ impl Machine {
         let Some(process) = &mut self.process else { return Ok(Vec::new()) };
         let chosen = &process.gateway.outbox().lanes()[lane];
         let (name, from) = (chosen.config().name.clone(), from.max(chosen.head_seq()));
+        let readable_seq = chosen.readable_seq();
         let mut bytes = Vec::new();
         let batch = match process.store.read(&name, from, bytes_max, &mut bytes) {
             Ok(batch) => batch,
@@ -438,7 +462,9 @@ impl Machine {
             return Err(Broken::new(format!("lane {name}: {lost:?} of an undamaged disk, read from {from}")).into());
         }
         let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
-        for sequence in batch.first_seq..batch.first_seq + u64::from(batch.records) {
+        for sequence in
+            (batch.first_seq..batch.first_seq + u64::from(batch.records)).take_while(|seq| *seq < readable_seq)
+        {
             let before = rest;
             let Some(record) = Record::take(&mut rest) else {
                 return Err(Broken::new(format!("lane {name}: record {sequence} is unreadable")).into());

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{
     Encode, LaneEnds, LineLog, Outcome, READ_MAX, Records, Settled, Sink, SinkEvent, SinkLane, SinkStatus,
-    UNDELIVERABLE,
+    UNDELIVERABLE, tell_upstream,
 };
 use crate::backoff::{Backoff, Complaint};
 use crate::record::Record;
@@ -63,6 +63,8 @@ pub fn spawn<R: Records>(mut sink: FileSink, records: Arc<R>) -> Sink {
 }
 
 async fn run<R: Records>(mut runner: Runner<R>, wake: Arc<Notify>, stop: Arc<Notify>) {
+    // A folder that cannot be written holds records back; it is not known before there are some.
+    tell_upstream(&runner.sink.lanes, &runner.sink.events, true).await;
     loop {
         let deliver = async {
             match runner.deliver().await {

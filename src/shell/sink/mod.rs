@@ -78,6 +78,28 @@ pub enum SinkEvent {
         /// Which.
         lost: crate::store::Lost,
     },
+    /// The sink has a connection now, or has none any more: the same for all its lanes.
+    Upstream {
+        /// Index of the lane.
+        lane: usize,
+        /// Which of the two.
+        is_up: bool,
+    },
+    /// What the loop has read for the gateway itself.
+    Fetched {
+        /// Index of the lane.
+        lane: usize,
+        /// The records, or why there are none.
+        outcome: Result<(Batch, Vec<u8>), String>,
+    },
+}
+
+/// Tells the loop whether a sink has its upstream.
+async fn tell_upstream(lanes: &[SinkLane], events: &tokio::sync::mpsc::Sender<SinkEvent>, is_up: bool) {
+    for lane in lanes {
+        // The loop has gone: the process ends.
+        let _ = events.send(SinkEvent::Upstream { lane: lane.lane, is_up }).await;
+    }
 }
 
 /// Upstream will never take it (too large, no valid topic); the log says why.

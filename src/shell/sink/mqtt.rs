@@ -15,7 +15,9 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::window::Window;
-use super::{Encode, LaneEnds, Outcome, READ_MAX, Records, Sink, SinkEvent, SinkLane, SinkStatus, UNDELIVERABLE};
+use super::{
+    Encode, LaneEnds, Outcome, READ_MAX, Records, Sink, SinkEvent, SinkLane, SinkStatus, UNDELIVERABLE, tell_upstream,
+};
 use crate::backoff::{Backoff, Complaint};
 use crate::config::MqttConnection;
 use crate::record::Record;
@@ -225,7 +227,10 @@ impl<R: Records> Runner<R> {
                         let begun = Instant::now();
                         match self.serve(publisher).await {
                             Ok(()) => return,
-                            Err(error) => (error, Some(begun.elapsed())),
+                            Err(error) => {
+                                tell_upstream(&self.out.sink.lanes, &self.out.sink.events, false).await;
+                                (error, Some(begun.elapsed()))
+                            }
                         }
                     }
                 }
@@ -245,6 +250,7 @@ impl<R: Records> Runner<R> {
         let (name, version, window) = (&self.out.sink.name, publisher.version(), publisher.window);
         log::info!("sink {name}: connected to {host}:{port}, {version}, a window of {window}");
         self.out.begin(window);
+        tell_upstream(&self.out.sink.lanes, &self.out.sink.events, true).await;
         let mut goodbye: Option<Instant> = None;
         loop {
             while let Some(ack) = publisher.next_ack()? {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sink::Records;
 use crate::config::StoreConfig;
-use crate::effect::Effects;
+use crate::effect::{Effects, Release};
 use crate::store::{Batch, Commit, CommitError, Flush, LaneAppend, Recovered, Settings, Stats, Store, find_salt};
 
 pub use disk::Folder;
@@ -73,7 +73,7 @@ pub struct CommitAnswer {
 
 enum Job {
     Commit(Effects),
-    Release { lane: usize, below_segment: u32 },
+    Release(Release),
     Snapshot(Vec<u8>),
     Read { lane: usize, from_seq: u64, bytes_max: usize, into: Vec<u8>, reply: oneshot::Sender<Read> },
     Close(oneshot::Sender<()>),
@@ -145,9 +145,9 @@ impl StoreHandle {
         self.give(Job::Commit(effects));
     }
 
-    /// Lets the segments of a lane below `below_segment` go.
-    pub fn release(&self, lane: usize, below_segment: u32) {
-        self.give(Job::Release { lane, below_segment });
+    /// Lets segments of a lane go.
+    pub fn release(&self, release: Release) {
+        self.give(Job::Release(release));
     }
 
     /// Writes a snapshot: the entries are all that exist, as of the last commit given.
@@ -257,9 +257,9 @@ impl Worker {
                 let answer = CommitAnswer { effects, result, wants_snapshot };
                 return self.answers.blocking_send(answer).map_err(drop);
             }
-            Job::Release { lane, below_segment } => {
+            Job::Release(Release { lane, from_segment, below_segment }) => {
                 if let Some(name) = self.names.get(lane)
-                    && let Err(error) = self.store.release(name, below_segment)
+                    && let Err(error) = self.store.release_range(name, from_segment..below_segment)
                 {
                     log::warn!("lane {name}: segments could not be let go: {error}");
                 }
