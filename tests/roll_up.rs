@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir::books::{Books, DropReason};
-use weir::config::{FullPolicy, LaneConfig};
+use weir::config::{Drain, FullPolicy, LaneConfig};
 use weir::dead_letter::Loss;
 use weir::effect::{LaneBatch, READ_BYTES, Read, Release};
 use weir::entry::Entries;
@@ -135,6 +135,7 @@ impl World {
             ttl: None,
             full: FullPolicy::RollUp,
             roll_up: roll_up.iter().map(|length| Millis(*length)).collect(),
+            drain: Drain::InOrder,
             priority: 0,
             sink: None,
         };

@@ -6,7 +6,7 @@ use crate::topic::{self, TopicFilter};
 use crate::units::{Bytes, Millis};
 
 use super::site::Place;
-use super::{DEAD_LETTER, FullPolicy, LaneConfig, SinkConfig, SinkFormat, SinkKind, link};
+use super::{DEAD_LETTER, Drain, FullPolicy, LaneConfig, SinkConfig, SinkFormat, SinkKind, link};
 
 /// Lanes of one gateway, the lane of dead letters among them.
 pub const LANES_MAX: usize = 16;
@@ -118,6 +118,7 @@ fn plain(name: String, sink: Option<String>) -> LaneConfig {
         ttl: None,
         full: FullPolicy::DropOldest,
         roll_up: Vec::new(),
+        drain: Drain::InOrder,
         priority: if dead { 200 } else { 100 },
         sink,
     }
@@ -137,6 +138,7 @@ fn lane(section: &mut Section<'_>, name: String, sinks: &[SinkConfig], segment: 
     let least = Bytes(segment.0.saturating_mul(2));
     let policies =
         [("drop-oldest", FullPolicy::DropOldest), ("reject", FullPolicy::Reject), ("roll-up", FullPolicy::RollUp)];
+    let drains = [("in-order", Drain::InOrder), ("live-first", Drain::LiveFirst)];
     let full = section.choice("full", &policies).unwrap_or(base.full);
     let lane = LaneConfig {
         topics,
@@ -144,10 +146,16 @@ fn lane(section: &mut Section<'_>, name: String, sinks: &[SinkConfig], segment: 
         ttl: section.millis_option("ttl", Millis(1000)..=Millis(3660 * DAY)),
         full,
         roll_up: roll_up(section, full),
+        drain: section.choice("drain", &drains).unwrap_or(base.drain),
         priority: section.number("priority", base.priority, 0..=255),
         sink: sink(section, sinks).or(base.sink),
         name: base.name,
     };
+    if lane.full == FullPolicy::RollUp && lane.drain == Drain::LiveFirst {
+        let text = "is \"live-first\": a lane that rolls up is drained in order; give what must come first a lane of its own, \
+                    with a lower priority";
+        section.refuse("drain", text);
+    }
     let segments_min = Bytes(segment.0.saturating_mul(ROLL_UP_SEGMENTS_MIN));
     if lane.full == FullPolicy::RollUp && lane.bytes_max < segments_min {
         let text = format!(

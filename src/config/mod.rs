@@ -202,6 +202,16 @@ pub enum FullPolicy {
     RollUp,
 }
 
+/// In which order a lane drains after an outage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drain {
+    /// Oldest first.
+    #[default]
+    InOrder,
+    /// What is made from the reconnection on goes ahead of what has waited.
+    LiveFirst,
+}
+
 /// A priority class of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneConfig {
@@ -217,6 +227,8 @@ pub struct LaneConfig {
     pub full: FullPolicy,
     /// Lengths of the coarser windows, ascending, each a multiple of the one before; empty unless `full` is to roll up.
     pub roll_up: Vec<Millis>,
+    /// After an outage.
+    pub drain: Drain,
     /// Lower is drained first.
     pub priority: u8,
     /// Name of the sink; `None`: records stay on flash until they expire or make room.

@@ -4,9 +4,11 @@
 //!   have seen, and only that may be rolled up: folded into another record, it would count twice.
 //! - A grant reaches two segments beyond the head at most: so much is pinned while upstream is away.
 //! - Behind the grant there is at most one *hole*: numbers that were rolled up. The head jumps over it when it gets there.
+//! - A lane that drains live first has a *mark* where the backlog ended when upstream came back. What is delivered from there
+//!   on, in order, is a second hole, which begins at the mark.
 
 use super::Lane;
-use crate::config::FullPolicy;
+use crate::config::{Drain, FullPolicy};
 use crate::effect::Release;
 use crate::entry::{put_varint, take_varint};
 
@@ -15,6 +17,17 @@ use crate::entry::{put_varint, take_varint};
 pub(super) struct Point {
     pub seq: u64,
     pub message: u64,
+}
+
+/// Where a settled record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settling {
+    /// At the head, or before it.
+    InOrder,
+    /// Behind the backlog.
+    Live,
+    /// There, and settled already.
+    Before,
 }
 
 /// See the module.
@@ -26,12 +39,14 @@ pub(super) struct Reach {
     pub hole_end: Point,
     /// Whether the sink has a connection.
     pub is_up: bool,
+    /// Where the backlog ended when upstream came back, and how far it is delivered from there on.
+    pub live: Option<(Point, Point)>,
 }
 
 impl From<Point> for Reach {
     /// Everything before is granted, and there is no hole.
     fn from(granted: Point) -> Self {
-        Self { granted, hole_end: granted, is_up: false }
+        Self { granted, hole_end: granted, is_up: false, live: None }
     }
 }
 
@@ -45,10 +60,59 @@ impl Lane {
         self.reach.granted.seq < self.reach.hole_end.seq
     }
 
-    /// Records and messages in the hole.
-    pub(super) fn in_hole(&self) -> (u64, u64) {
-        let Reach { granted, hole_end, .. } = self.reach;
-        if self.has_hole() { (hole_end.seq - granted.seq, hole_end.message - granted.message) } else { (0, 0) }
+    /// Records and messages behind the head that have left already.
+    pub(super) fn left_already(&self) -> (u64, u64) {
+        let Reach { granted, hole_end, live, .. } = self.reach;
+        let rolled = if self.has_hole() { between(granted, hole_end) } else { (0, 0) };
+        let live = live.map_or((0, 0), |(mark, through)| between(mark, through));
+        (rolled.0 + live.0, rolled.1 + live.1)
+    }
+
+    /// Where live records begin, and the first of them that is not delivered; while a backlog lies before them.
+    #[must_use]
+    pub fn live(&self) -> Option<(u64, u64)> {
+        self.reach.live.map(|(mark, through)| (mark.seq, through.seq))
+    }
+
+    /// The sink has a connection now, or has none any more.
+    pub(super) fn set_up(&mut self, is_up: bool) {
+        self.reach.is_up = is_up;
+        let end = self.sealed_end();
+        let has_backlog = self.head_seq < end.seq && !self.has_hole();
+        if is_up && has_backlog && self.config.drain == Drain::LiveFirst && self.reach.live.is_none() {
+            self.reach.live = Some((end, end));
+        }
+    }
+
+    /// Moves the end of what is delivered live, if `record` lies there; the message that it closes, if it does.
+    pub(super) fn settle_live(&mut self, seq: u64, message: u64) -> Settling {
+        let Some((mark, through)) = &mut self.reach.live else { return Settling::InOrder };
+        if seq < mark.seq {
+            return Settling::InOrder;
+        }
+        if seq < through.seq {
+            return Settling::Before;
+        }
+        *through = Point { seq: seq + 1, message: through.message + message };
+        self.dirty = true;
+        Settling::Live
+    }
+
+    /// Live records that the store cannot read any more. False: they are not live.
+    pub(super) fn skip_live(&mut self, to: Point, from_seq: u64) -> Option<(u64, u64)> {
+        let (mark, through) = self.reach.live.as_mut()?;
+        if from_seq < mark.seq {
+            return None;
+        }
+        let left = between(*through, to);
+        *through = Point { seq: through.seq.max(to.seq), message: through.message.max(to.message) };
+        self.dirty = true;
+        Some(left)
+    }
+
+    /// The end of what is sealed.
+    fn sealed_end(&self) -> Point {
+        Point { seq: self.sealed_seq(), message: self.next_message - u64::from(self.staged.messages) }
     }
 
     /// The first number that a sink may not read, as of the last sealed batch.
@@ -59,16 +123,22 @@ impl Lane {
 
     /// Moves the head to `to`, and over the hole if that is reached: (records, messages) passed that were not in it.
     pub(super) fn advance(&mut self, to: Point) -> (u64, u64) {
-        let (mut to, mut rolled) = (to, (0, 0));
+        let (mut to, mut left) = (to, (0, 0));
+        let over = |to: Point, end: Point| Point { seq: to.seq.max(end.seq), message: to.message.max(end.message) };
         if self.has_hole() && self.reach.granted.seq <= to.seq {
-            rolled = self.in_hole();
-            let Point { seq, message } = self.reach.hole_end;
-            to = Point { seq: to.seq.max(seq), message: to.message.max(message) };
+            left = between(self.reach.granted, self.reach.hole_end);
+            to = over(to, self.reach.hole_end);
             self.reach.granted = self.reach.hole_end;
             self.dirty = true;
         }
-        let records = to.seq.saturating_sub(self.head_seq).saturating_sub(rolled.0);
-        let messages = to.message.saturating_sub(self.head_message).saturating_sub(rolled.1);
+        if let Some((mark, through)) = self.reach.live.take_if(|(mark, _)| mark.seq <= to.seq) {
+            let (records, messages) = between(mark, through);
+            left = (left.0 + records, left.1 + messages);
+            to = over(to, through);
+            self.dirty = true;
+        }
+        let records = to.seq.saturating_sub(self.head_seq).saturating_sub(left.0);
+        let messages = to.message.saturating_sub(self.head_message).saturating_sub(left.1);
         self.head_seq = self.head_seq.max(to.seq);
         self.head_message = self.head_message.max(to.message);
         if self.reach.granted.seq < self.head_seq {
@@ -136,27 +206,42 @@ impl Lane {
 
     /// Appends the numbers that must survive a restart; a lane that grants everything says 0.
     pub(super) fn save_reach(&self, out: &mut Vec<u8>) {
-        if !self.rolls_up() && !self.has_hole() {
-            return put_varint(out, 0);
+        let Reach { granted, hole_end, live, .. } = self.reach;
+        let rolled = (self.rolls_up() || self.has_hole()).then_some((granted, hole_end));
+        // A mark alone is set anew by the next connection.
+        let live = live.filter(|(mark, through)| mark.seq < through.seq);
+        for range in [rolled, live] {
+            let Some((from, to)) = range else {
+                put_varint(out, 0);
+                continue;
+            };
+            let (records, messages) = between(from, to);
+            [from.seq, from.message, records, messages].into_iter().for_each(|number| put_varint(out, number));
         }
-        let Reach { granted, hole_end, .. } = self.reach;
-        let (records, messages) = (hole_end.seq - granted.seq, hole_end.message - granted.message);
-        [granted.seq, granted.message, records, messages].into_iter().for_each(|number| put_varint(out, number));
     }
 
     /// Reads what [`Lane::save_reach`] wrote.
     pub(super) fn restore_reach(&mut self, from: &mut &[u8]) -> Option<()> {
         let end = Point { seq: self.next_seq, message: self.next_message };
-        let mut next = || take_varint(from);
-        let within = |seq: u64, message: u64| Point { seq: seq.min(end.seq), message: message.min(end.message) };
-        (self.reach.granted, self.reach.hole_end) = match next()? {
-            0 => (end, end),
-            seq => {
-                let message = next()?;
-                let (records, messages) = (next()?, next()?);
-                (within(seq, message), within(seq.checked_add(records)?, message.checked_add(messages)?))
-            }
+        let mut range = || {
+            let mut next = || take_varint(from);
+            let seq = match next()? {
+                // Sequences begin at 1.
+                0 => return Some(None),
+                seq => seq,
+            };
+            let message = next()?;
+            let (records, messages) = (next()?, next()?);
+            let within = |seq: u64, message: u64| Point { seq: seq.min(end.seq), message: message.min(end.message) };
+            Some(Some((within(seq, message), within(seq.checked_add(records)?, message.checked_add(messages)?))))
         };
+        (self.reach.granted, self.reach.hole_end) = range()?.unwrap_or((end, end));
+        self.reach.live = range()?;
         Some(())
     }
+}
+
+/// Records and messages from one place to another.
+fn between(from: Point, to: Point) -> (u64, u64) {
+    (to.seq.saturating_sub(from.seq), to.message.saturating_sub(from.message))
 }

@@ -1,6 +1,9 @@
 //! Sequences, bounds, policies, expiry and damage of the outbox.
 
 use super::*;
+use crate::dead_letter::Loss;
+use crate::entry;
+use crate::record::RecordKind;
 use crate::time::TimeQuality;
 use crate::units::Millis;
 
@@ -12,6 +15,7 @@ fn config(bytes_max: u64, full: FullPolicy, ttl: Option<u64>) -> LaneConfig {
         ttl: ttl.map(Millis),
         full,
         roll_up: Vec::new(),
+        drain: Drain::InOrder,
         priority: 0,
         sink: None,
     }
@@ -241,4 +245,80 @@ fn losses_are_told_in_full_although_loss_records_were_lost_as_well() {
     let records: u64 = told.iter().map(|(_, records, ..)| records).sum();
     let last = told.last().unwrap();
     assert_eq!((records, last.3), (arrived[0] - 1, arrived[0] - 1), "{told:?}");
+}
+
+/// Settles so many records from this one on, all of them closing messages.
+fn settle_run(rig: &mut Rig, first: u64, count: u64) {
+    let settled: Vec<Settled> = (first..first + count)
+        .map(|sequence| Settled { sequence, closes_message: true, outcome: Outcome::Delivered })
+        .collect();
+    rig.outbox.settle(0, &settled, &mut rig.books, &mut rig.releases);
+    assert_eq!(rig.books.residue(rig.outbox.messages_pending()), 0);
+}
+
+#[test]
+fn live_records_that_go_ahead_count_at_once_and_the_head_jumps_over_them() {
+    let live_first = || LaneConfig { drain: Drain::LiveFirst, ..config(1 << 20, FullPolicy::DropOldest, None) };
+    let mut rig = Rig::new(live_first());
+    (0..50).for_each(|at| rig.message(100, at));
+    rig.outbox.upstream(0, true);
+    assert_eq!(rig.outbox.lanes()[0].live(), Some((51, 51)), "the backlog ends where upstream came back");
+    (50..70).for_each(|at| rig.message(100, at));
+    settle_run(&mut rig, 51, 10);
+    settle_run(&mut rig, 1, 5);
+    // What was settled once is so also when it is told again.
+    settle_run(&mut rig, 55, 6);
+    let lane = &rig.outbox.lanes()[0];
+    assert_eq!((lane.head_seq(), lane.live(), lane.records_pending()), (6, Some((51, 61)), 55));
+    assert_eq!(rig.books.delivered, 15);
+    // A restart knows it.
+    rig.message(100, 70);
+    let list: Vec<_> = entry::entries(rig.entries.bytes()).flatten().collect();
+    let last = list.last().unwrap();
+    let found = LaneRecovered {
+        name: "telemetry".into(),
+        extents: rig.outbox.lanes()[0].extents.iter().copied().collect(),
+        next_seq: 72,
+        next_message: 71,
+        next_segment: 9,
+    };
+    rig.outbox = Outbox::new(&[live_first()], 8192);
+    rig.outbox.recover(vec![found]);
+    rig.outbox.restore(&last.key, last.value.unwrap()).unwrap();
+    let lane = &rig.outbox.lanes()[0];
+    assert_eq!((lane.head_seq(), lane.live(), lane.records_pending()), (6, Some((51, 61)), 56));
+    assert_eq!(rig.books.residue(rig.outbox.messages_pending()), 0);
+    // The backlog ends, and what follows is what was not live yet.
+    settle_run(&mut rig, 6, 45);
+    let lane = &rig.outbox.lanes()[0];
+    assert_eq!((lane.head_seq(), lane.live(), lane.records_pending()), (61, None, 11));
+    settle_run(&mut rig, 61, 11);
+    assert_eq!((rig.books.delivered, rig.outbox.lanes()[0].records_pending()), (71, 0));
+}
+
+#[test]
+fn a_backlog_that_makes_room_takes_no_live_record_with_it() {
+    let mut rig = Rig::new(LaneConfig { drain: Drain::LiveFirst, ..config(40_000, FullPolicy::DropOldest, None) });
+    (0..4).for_each(|at| rig.message(3000, at));
+    rig.outbox.upstream(0, true);
+    (4..8).for_each(|at| rig.message(3000, at));
+    settle_run(&mut rig, 5, 4);
+    (8..30).for_each(|at| rig.message(3000, at));
+    let dropped = rig.books.dropped[DropReason::LaneFull as usize];
+    let pending = rig.outbox.messages_pending();
+    assert_eq!((rig.books.delivered, dropped + pending), (4, 26), "the four count once");
+}
+
+#[test]
+fn live_records_that_cannot_be_read_are_not_the_backlogs_loss() {
+    let mut rig = Rig::new(LaneConfig { drain: Drain::LiveFirst, ..config(1 << 20, FullPolicy::DropOldest, None) });
+    (0..50).for_each(|at| rig.message(100, at));
+    rig.outbox.upstream(0, true);
+    (50..70).for_each(|at| rig.message(100, at));
+    settle_run(&mut rig, 51, 2);
+    rig.outbox.gone(0, &Lost { from_seq: 53, until_seq: 56, until_message: 55 }, &mut rig.books, &mut rig.releases);
+    assert_eq!(rig.books.residue(rig.outbox.messages_pending()), 0);
+    let lane = &rig.outbox.lanes()[0];
+    assert_eq!((lane.head_seq(), lane.live()), (1, Some((51, 56))));
+    assert_eq!(rig.books.dropped[DropReason::Damaged as usize], 3);
 }

@@ -23,7 +23,7 @@ use crate::effect::{Effects, READ_BYTES, Read};
 use crate::entry::Entries;
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
-use crate::outbox::Fetched;
+use crate::outbox::{Fetched, Lane};
 use crate::pacing::Pacing;
 use crate::store::CommitError;
 use crate::time::Now;
@@ -275,8 +275,15 @@ impl Loop {
                 Event::Fetched { lane: *lane, fetched }
             }
         };
+        let upstream = if let Event::Upstream { lane, .. } = event { Some(lane) } else { None };
         self.parts.gateway.handle(now, event, &mut self.open);
         self.read();
+        if let Some(lane) = upstream {
+            // A mark is no promise, so it waits for no commit.
+            let live = self.parts.gateway.outbox().lanes().get(lane).and_then(Lane::live);
+            self.parts.ends.set_live(lane, live);
+            self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
+        }
         // A segment that may go is room that somebody may wait for.
         if self.open.releases.is_empty() && !self.parts.gateway.is_starved() {
             self.pacing.idle_work(now.mono_us);
@@ -399,6 +406,7 @@ impl Loop {
         let outbox = self.parts.gateway.outbox();
         for (index, lane) in outbox.lanes().iter().enumerate() {
             self.parts.ends.set(index, lane.head_seq(), lane.readable_seq());
+            self.parts.ends.set_live(index, lane.live());
         }
         self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
     }

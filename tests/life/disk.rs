@@ -209,3 +209,8 @@ fn lanes_on_a_full_tmpfs_reject_or_drop_and_nothing_is_lost_uncounted() {
     full_and_free(Kind::Tmpfs, "full = \"reject\"\nbytes-max = \"12 MiB\"\n");
     full_and_free(Kind::Tmpfs, "full = \"drop-oldest\"\nbytes-max = \"256 KiB\"\n");
 }
+
+#[test]
+fn a_full_ext4_is_waited_out_without_a_restart_by_a_lane_that_rolls_up() {
+    full_and_free(Kind::Ext4, "full = \"roll-up\"\nbytes-max = \"12 MiB\"\n");
+}

@@ -7,6 +7,7 @@ mod changes;
 mod disk;
 mod ends;
 mod many;
+mod roll_up;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use super::{
-    Encode, LaneEnds, LineLog, Outcome, READ_MAX, Records, Settled, Sink, SinkEvent, SinkLane, SinkStatus,
+    Encode, LaneEnd, LaneEnds, LineLog, Outcome, READ_MAX, Records, Settled, Sink, SinkEvent, SinkLane, SinkStatus,
     UNDELIVERABLE, tell_upstream,
 };
 use crate::backoff::{Backoff, Complaint};
@@ -102,7 +102,7 @@ impl<R: Records> Runner<R> {
     async fn deliver(&mut self) -> Result<bool, String> {
         for index in 0..self.sink.lanes.len() {
             let lane = self.sink.lanes[index].lane;
-            let (head, tail) = self.sink.ends.get(lane);
+            let LaneEnd { head, tail, .. } = self.sink.ends.get(lane);
             self.next[index] = self.next[index].max(head);
             if self.next[index] < tail {
                 let bytes = core::mem::take(&mut self.bytes);
