@@ -174,6 +174,7 @@ impl Outbox {
     pub fn recovered(&mut self, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.enter_damage(books);
+            let _ = lane.advance(Point { seq: lane.head_seq, message: lane.head_message });
             lane.release_hole(index, releases);
             lane.release(index, releases);
         }

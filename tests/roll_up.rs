@@ -274,7 +274,7 @@ impl World {
             self.store.release_range("t", release.from_segment..release.below_segment).unwrap();
         }
         self.readable_seq = self.lane().readable_seq();
-        if self.commits % 20 == 0 {
+        if self.commits.is_multiple_of(20) {
             let mut all = Entries::default();
             self.outbox.export(&mut all);
             self.store.snapshot(all.bytes()).unwrap();

@@ -1,6 +1,6 @@
 //! Resident memory, line by line.
 
-use crate::config::{Config, FullPolicy, FunctionConfig, MqttConnection, SinkKind, Trigger};
+use crate::config::{Config, Drain, FullPolicy, FunctionConfig, LaneConfig, MqttConnection, SinkKind, Trigger};
 use crate::manifest::MeterSpec;
 use crate::units::Bytes;
 
@@ -61,6 +61,10 @@ fn queues(config: &Config, lines: &mut Vec<Line>) {
         let buffers = costs::SINK_READ.0 * (1 + costs::SINK_WINDOW_FACTOR);
         match &sink.kind {
             SinkKind::Mqtt { connection, .. } => {
+                // A lane that drains live first reads in two places.
+                let is_split =
+                    |lane: &LaneConfig| lane.drain == Drain::LiveFirst && lane.sink.as_ref() == Some(&sink.name);
+                let buffers = buffers + if config.lanes.iter().any(is_split) { costs::SINK_READ.0 } else { 0 };
                 let window = buffers + u64::from(connection.in_flight) * costs::MESSAGE_SLOT;
                 lines.push(Line::new(STORE, format!("{key}.in-flight"), "records read and on their way", window));
                 link(&key, connection, lines);
