@@ -6,7 +6,7 @@
 //!   dead-lettered; one that only metered or stored is aggregated; one that nobody wanted is filtered.
 //! - The books are committed with the effects they count, so they balance after a crash as well.
 
-use crate::entry::{Entries, Space, put_varint, take_varint};
+use crate::entry::{Entries, Space, put_varint, take_count};
 
 /// Why a message or record left without being delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,17 +136,17 @@ impl Books {
     pub fn restore(mut value: &[u8]) -> Option<Self> {
         let value = &mut value;
         let mut books = Self {
-            received: take_varint(value)?,
-            delivered: take_varint(value)?,
-            filtered: take_varint(value)?,
-            aggregated: take_varint(value)?,
-            dead_lettered: take_varint(value)?,
-            expired: take_varint(value)?,
-            duplicates: take_varint(value)?,
+            received: take_count(value)?,
+            delivered: take_count(value)?,
+            filtered: take_count(value)?,
+            aggregated: take_count(value)?,
+            dead_lettered: take_count(value)?,
+            expired: take_count(value)?,
+            duplicates: take_count(value)?,
             dropped: Default::default(),
         };
         for total in &mut books.dropped {
-            *total = take_varint(value)?;
+            *total = take_count(value)?;
         }
         Some(books)
     }

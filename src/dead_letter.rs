@@ -1,16 +1,20 @@
 //! Dead letters and losses: what is kept of a message that could not be handled, and what is said of records that had to go.
 //!
-//! - A dead letter names function, version, kind of error and reason, and keeps the message (cut, with its true length), so that it
-//!   can be listed, understood and replayed.
+//! - A dead letter names function, version, kind of error and reason, and keeps the event whole: everything that the function was
+//!   called with, and the seed of its random bytes. So it can be listed, understood, and run again with the same answer.
+//! - A payload that found no room is cut, and `truncated` says so: such a letter cannot be replayed.
 //! - Both are the payload of a [`crate::record::Record`] in postcard's encoding (its wire format 1.0), behind a version byte.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::WallMillis;
+use crate::config::Qos;
+use crate::field::Codec;
+use crate::function::EventKind;
+use crate::time::{TimeQuality, WallMillis};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A message that could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,8 @@ pub struct DeadLetter<'a> {
     /// Its version label.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
+    /// [`crate::function::Function::digest`] of its module; 0 if no function was called.
+    pub digest: u64,
     /// Kind of error, one word: `trap`, `out-of-fuel`, `malformed`, `poison`, ….
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
@@ -33,11 +39,35 @@ pub struct DeadLetter<'a> {
     /// Its device, as far as it was known.
     #[serde(borrow)]
     pub device: Cow<'a, str>,
-    /// When it failed, gateway wall time.
+    /// When it failed, gateway wall time: what `now_ms` answered.
     pub at_ms: WallMillis,
-    /// True length of the payload, bytes.
+    /// The event's time: its arrival, the payload's own, or when its interval was due.
+    pub event_ms: WallMillis,
+    /// How far the gateway's clock, and with it both times, could be trusted.
+    pub quality: TimeQuality,
+    /// The event's time was taken from the payload.
+    pub time_from_payload: bool,
+    /// Message or interval.
+    pub event: EventKind,
+    /// The event's number in the books.
+    pub sequence: u64,
+    /// What seeded `random`: [`crate::function::Seed::Given`] for a replay.
+    pub seed: u64,
+    /// Functions that the message had passed.
+    pub hops: u8,
+    /// The message came from another function of the gateway.
+    pub chained: bool,
+    /// The broker had retained it.
+    pub retained: bool,
+    /// QoS that it was delivered with.
+    pub qos: Qos,
+    /// How its trigger reads the payload.
+    pub codec: Codec,
+    /// True length of the payload, bytes. Of a packet larger than `broker.packet-max`: with its properties.
     pub payload_len: u64,
-    /// Its first bytes.
+    /// `payload` is only the beginning.
+    pub truncated: bool,
+    /// The original bytes, or their beginning.
     #[serde(borrow, with = "serde_bytes_cow")]
     pub payload: Cow<'a, [u8]>,
 }
@@ -127,8 +157,21 @@ mod tests {
             message: "unreachable in handle".into(),
             topic: "plant/boiler-1/temperature".into(),
             device: "boiler-1".into(),
+            digest: u64::MAX,
             at_ms: 1_800_000_000_000,
+            event_ms: -1,
+            quality: TimeQuality::Restored,
+            time_from_payload: true,
+            event: EventKind::Interval,
+            sequence: 7,
+            seed: 0x0123_4567_89ab_cdef,
+            hops: 3,
+            chained: true,
+            retained: true,
+            qos: Qos::ExactlyOnce,
+            codec: Codec::Cbor,
             payload_len: 9000,
+            truncated: true,
             payload: vec![0xff; 4096].into(),
         }
     }
@@ -149,7 +192,7 @@ mod tests {
         let mut out = Vec::new();
         sample().encode(&mut out);
         assert_eq!(DeadLetter::decode(&out[..out.len() - 1]), None);
-        out[0] = 2;
+        out[0] = VERSION + 1;
         assert_eq!(DeadLetter::decode(&out), None);
         assert_eq!(DeadLetter::decode(&[]), None);
     }

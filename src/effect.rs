@@ -6,6 +6,7 @@
 
 use crate::config::Qos;
 use crate::entry::Entries;
+use crate::printable::cut;
 use crate::time::WallMillis;
 use crate::units::Bytes;
 
@@ -101,11 +102,18 @@ pub struct Effects {
 
 /// Most log lines that wait in one batch.
 pub const LOG_LINES_MAX: usize = 256;
+/// Most bytes of a waiting line's text: more than is printed of it. A topic alone may have 64 KiB.
+pub const LOG_TEXT_MAX: usize = 2304;
 
 impl Effects {
-    /// Adds a log line, or counts it as lost.
-    pub fn say(&mut self, level: log::Level, source: &str, text: String) {
+    /// Adds a log line, or counts it as lost. A text longer than [`LOG_TEXT_MAX`] is cut.
+    pub fn say(&mut self, level: log::Level, source: &str, mut text: String) {
         if self.log.len() < LOG_LINES_MAX {
+            if LOG_TEXT_MAX < text.len() {
+                // One character more than is printed, so that the cut shows; and the rest of the room is given back.
+                text.truncate(cut(&text, LOG_TEXT_MAX).len());
+                text.shrink_to_fit();
+            }
             self.log.push(LogLine { level, source: source.to_owned(), text });
         } else {
             self.log_lost += 1;
@@ -128,5 +136,22 @@ impl Effects {
         self.room_follows = false;
         self.log.clear();
         self.log_lost = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_log_is_bounded_in_lines_and_bytes() {
+        let mut effects = Effects::default();
+        for _ in 0..LOG_LINES_MAX + 3 {
+            effects.say(log::Level::Warn, "f", "ü".repeat(65_535));
+        }
+        assert_eq!((effects.log.len(), effects.log_lost), (LOG_LINES_MAX, 3));
+        let held: usize = effects.log.iter().map(|line| line.text.capacity()).sum();
+        assert!(held <= LOG_LINES_MAX * LOG_TEXT_MAX, "{held}");
+        assert!(effects.log.iter().all(|line| line.text.chars().all(|c| c == 'ü')));
     }
 }

@@ -22,7 +22,12 @@ pub enum Space {
     State = b's',
     /// A function's usage totals: `u` + function name.
     Usage = b'u',
+    /// Where a function's period of usage began: `p` + function name.
+    Period = b'p',
 }
+
+/// Longest key: the names of a function or lane and the longest key of its own are far below.
+pub const KEY_BYTES_MAX: usize = 1024;
 
 /// A list of entries in encoded form, appended to and cleared, never shrunk.
 #[derive(Clone, Debug, Default)]
@@ -124,12 +129,26 @@ pub fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, Malfo
 fn take_entry<'a>(bytes: &mut &'a [u8], key: &mut Vec<u8>) -> Option<Option<&'a [u8]>> {
     let shared = usize::try_from(take_varint(bytes)?).ok().filter(|shared| *shared <= key.len())?;
     let rest_len = take_varint(bytes)?;
+    let rest = take(bytes, rest_len)?;
+    // A few bytes may stand for a long key, and every entry gets its own.
+    if KEY_BYTES_MAX < shared + rest.len() {
+        return None;
+    }
     key.truncate(shared);
-    key.extend_from_slice(take(bytes, rest_len)?);
+    key.extend_from_slice(rest);
     Some(match take_varint(bytes)?.checked_sub(1) {
         None => None,
         Some(value_len) => Some(take(bytes, value_len)?),
     })
+}
+
+/// No count of anything on flash is larger: a gateway that counts a million a second gets there in two thousand years. So sums of
+/// counts never overflow, whoever wrote them.
+pub const COUNT_MAX: u64 = 1 << 56;
+
+/// Takes a number that counts something; `None` if there is none, or one that cannot be.
+pub fn take_count(bytes: &mut &[u8]) -> Option<u64> {
+    take_varint(bytes).filter(|count| *count <= COUNT_MAX)
 }
 
 /// Splits the first `len` bytes off, or `None` if there are fewer.
@@ -223,6 +242,17 @@ mod tests {
         for cut in 1..list.bytes().len() {
             assert_eq!(entries(&list.bytes()[..cut]).last(), Some(Err(Malformed)), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_short_list_does_not_grow_into_long_keys() {
+        let mut list = Entries::default();
+        list.put(&[&[7; KEY_BYTES_MAX]], b"");
+        assert_eq!(entries(list.bytes()).last().unwrap().unwrap().key.len(), KEY_BYTES_MAX);
+        list.clear();
+        list.put(&[&[7; KEY_BYTES_MAX + 1]], b"");
+        list.put(&[&[7; KEY_BYTES_MAX]], b"");
+        assert_eq!(entries(list.bytes()).collect::<Vec<_>>(), [Err(Malformed)]);
     }
 
     #[test]

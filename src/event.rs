@@ -34,6 +34,8 @@ pub struct Poison<'a> {
     pub payload: &'a [u8],
     /// True size of the packet, bytes.
     pub size: u64,
+    /// True length of the payload, bytes, as far as it is known: of a packet that was passed over with its properties.
+    pub payload_len: u64,
     /// What is wrong with it.
     pub reason: &'a str,
     /// QoS it was delivered with.

@@ -8,6 +8,7 @@
 //! - Form, little-endian: `magic u32, segment u32, body_len u32, body_crc u32, first u64, count u32, messages u32,
 //!   first_message u64, at_ms i64, commit u64, salt u32, header_crc u32`.
 
+use crate::entry::COUNT_MAX;
 use crate::time::WallMillis;
 
 /// Unit of writing: file systems and cards write no less.
@@ -21,6 +22,9 @@ pub const HEADER: u32 = 64;
 pub const INLINE_MAX: u32 = 2048;
 /// Longest body; keeps every offset of a segment within `u32`.
 pub const BODY_MAX: u32 = 1 << 30;
+
+/// Greatest number of a segment or snapshot. A file with a greater one is not of this store.
+pub const SEGMENT_MAX: u32 = 1 << 31;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ impl Header {
         out
     }
 
-    /// The inverse; `None` unless `bytes` are a whole header of that kind, log and segment.
+    /// The inverse; `None` unless `bytes` are a whole header of that kind, log and segment, with numbers that can be.
     #[must_use]
     pub fn decode(bytes: &[u8], kind: FrameKind, salt: u32, segment: u32) -> Option<Self> {
         let bytes: &[u8; HEADER as usize] = bytes.get(..HEADER as usize)?.try_into().ok()?;
@@ -88,7 +92,8 @@ impl Header {
             return None;
         }
         let body_len = u32_at(bytes, 8);
-        (body_len <= BODY_MAX).then(|| Self {
+        let possible = [16, 32, 48].into_iter().all(|at| u64_at(bytes, at) <= COUNT_MAX);
+        (body_len <= BODY_MAX && possible).then(|| Self {
             kind,
             segment,
             body_len,

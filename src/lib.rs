@@ -9,12 +9,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod printable;
 pub mod units;
 pub mod time;
 pub mod topic;
 pub mod entry;
 pub mod record;
-pub mod dead_letter;
 pub mod field;
 pub mod filter;
 pub mod strict;
@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod config;
 pub mod budget;
 pub mod function;
+pub mod dead_letter;
 pub mod window;
 pub mod trigger;
 pub mod marks;
@@ -32,9 +33,11 @@ pub mod pacing;
 pub mod frame;
 pub mod store;
 pub mod effect;
+pub mod keeper;
 pub mod outbox;
 pub mod event;
 pub mod gateway;
+pub mod cycle;
 pub mod envelope;
 
 #[cfg(feature = "shell")]

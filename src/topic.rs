@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Longest topic name or filter in bytes (MQTT 5.0 §1.5.4).
 pub const TOPIC_BYTES_MAX: usize = 65_535;
 
+/// Most levels of a filter (brokers take no more either): the trigger index goes as deep.
+pub const FILTER_LEVELS_MAX: usize = 200;
+
 /// A valid topic filter, with the group of a shared subscription set apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter {
@@ -141,6 +144,9 @@ impl FromStr for TopicFilter {
         if filter.contains('\0') {
             return refuse("has a NUL character");
         }
+        if FILTER_LEVELS_MAX < filter.split('/').count() {
+            return refuse("has more than 200 levels");
+        }
         let mut levels = filter.split('/').peekable();
         while let Some(level) = levels.next() {
             match level {
@@ -209,6 +215,7 @@ mod tests {
 
     #[test]
     fn malformed_filters_are_refused() {
+        assert!("a/".repeat(199).parse::<TopicFilter>().is_ok() && "a/".repeat(200).parse::<TopicFilter>().is_err());
         for text in ["", "a/#/b", "a#", "a/b+", "$share/g", "$share//a", "$share/+/a", "a\0b"] {
             assert!(text.parse::<TopicFilter>().is_err(), "{text}");
         }

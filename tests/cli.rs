@@ -67,9 +67,11 @@ fn help_and_version_go_to_standard_output() {
         let answer = weir(folder.path(), line);
         assert!(answer.code == 0 && answer.out.contains(want) && answer.err.is_empty(), "{line}: {}", answer.out);
     }
-    let help = weir(folder.path(), "check --help").out;
+    // A board is listed where its plan is.
+    let started = started();
+    let boards = weir(started.path(), "plan --all").out;
     for (board, _) in BUILT_IN {
-        assert!(help.contains(board), "{board}");
+        assert!(boards.lines().any(|line| line.starts_with(&format!("{board} "))), "{board}: {boards}");
     }
 }
 
@@ -100,6 +102,41 @@ fn what_init_writes_passes_check_on_every_board_without_a_warning() {
 }
 
 #[test]
+fn a_plan_for_any_board_says_what_fits_how_long_the_flash_lasts_and_whose_the_defaults_are() {
+    let folder = started();
+    edit(folder.path(), "#id = \"hall-3\"", "id = \"hall-3\"");
+    let answer = weir(folder.path(), "plan --board pi-zero");
+    assert!(answer.code == 0 && answer.err.is_empty(), "{}", answer.err);
+    for want in [
+        "pi-zero: Raspberry Pi Zero, Zero W or 1 (ARMv6); arm-unknown-linux-musleabihf, 1 core, no clock battery\n",
+        "memory: board pi-zero grants 32 MiB\n",
+        "few in each commit; the flash lasts ",
+        "500 ms  commit.interval         the board's default\n",
+        "512 KiB  store.segment-bytes     weir's default\n",
+        "like threshold, the smallest: ",
+    ] {
+        assert!(answer.out.contains(want), "{want}\n{}", answer.out);
+    }
+    let document = |line: &str| serde_json::from_str::<serde_json::Value>(&weir(folder.path(), line).out).unwrap();
+    let plan = document("plan --board pi-zero --json");
+    assert!(plan["room"]["smallest"]["fit"].as_u64().unwrap() > 10, "{plan}");
+    let life = &plan["flash-life-days"];
+    assert!(life["idle"].is_null() && life["steady"].as_u64() > life["worst"].as_u64(), "{plan}");
+    assert_eq!(document("plan --all --json").as_array().unwrap().len(), BUILT_IN.len());
+    // A plan of what does not fit is shown, and refused.
+    edit(folder.path(), "#[function.limits]\n#memory = \"64 KiB\"", "[function.limits]\nmemory = \"16 MiB\"");
+    let answer = weir(folder.path(), "plan --board pi-zero");
+    assert!(answer.code == 78 && answer.out.contains(" too much\n"), "{}", answer.out);
+    assert!(
+        weir(folder.path(), "plan --all")
+            .out
+            .lines()
+            .any(|line| line.starts_with("pi-zero ") && line.ends_with("does not fit"))
+    );
+    assert_eq!(weir(folder.path(), "plan --all --board pi-5").code, 64);
+}
+
+#[test]
 fn init_overwrites_only_when_told() {
     let folder = started();
     edit(folder.path(), "board = \"generic\"", "board = \"pi-5\"");
@@ -110,6 +147,10 @@ fn init_overwrites_only_when_told() {
     );
     assert_eq!(weir(folder.path(), "init --force").code, 0);
     assert!(fs::read_to_string(folder.path().join("gateway.toml")).unwrap().contains("board = \"generic\""));
+    assert_eq!(weir(folder.path(), "init --force --board pi-zero").code, 0);
+    assert!(fs::read_to_string(folder.path().join("gateway.toml")).unwrap().contains("board = \"pi-zero\""));
+    let answer = weir(folder.path(), "init --force --board pi-zreo");
+    assert!(answer.code == 64 && answer.err.contains("`pi-zreo` is none of generic, "), "{}", answer.err);
     assert_eq!(
         weir(folder.path(), "init none/gateway.toml").err,
         "weir init: none/gateway.toml: its folder does not exist\n"
@@ -178,7 +219,7 @@ fn every_key_that_the_starting_file_shows_is_a_key() {
 #[test]
 fn faults_go_to_standard_error_all_at_once_and_exit_with_78() {
     let folder = started();
-    edit(folder.path(), "[commit]\ninterval = \"500 ms\"", "[commit]\ninterval = 250\nbytes = 1");
+    edit(folder.path(), "[commit]\n#interval = \"100 ms\"", "[commit]\ninterval = 250\nbytes = 1");
     edit(folder.path(), "functions/threshold", "functions/treshold");
     for command in ["check", "run"] {
         let answer = weir(folder.path(), command);
@@ -213,7 +254,7 @@ fn what_does_not_fit_is_refused_with_the_sum_shown() {
     let answer = weir(folder.path(), "check --board pi-zero");
     assert_eq!(answer.code, 78);
     assert!(
-        answer.err.contains("gateway.toml: function.threshold.memory: wants 16 MiB; board pi-zero has "),
+        answer.err.contains("gateway.toml: function.threshold.limits.memory: wants 32 MiB (16 MiB linear memory, 16 MiB its image, or room to grow); board pi-zero has "),
         "{}",
         answer.err
     );
@@ -245,4 +286,50 @@ fn json_says_the_same_to_programs() {
     let fault = document["faults"].as_array().unwrap().iter().find(|fault| fault["severity"] == "refusal").unwrap();
     assert_eq!(fault["key"], "sink.upstream.type");
     assert!(fault["text"].as_str().unwrap().contains("did you mean `file`?"));
+}
+
+#[test]
+fn a_file_that_is_there_and_no_text_is_not_answered_with_the_wish_for_another() {
+    let folder = folder();
+    std::fs::write(folder.path().join("gateway.toml"), b"[gateway]\nid = \"\xff\"\n").unwrap();
+    let answer = weir(folder.path(), "check");
+    assert_eq!(
+        (answer.code, answer.err.lines().next()),
+        (78, Some("gateway.toml: is not UTF-8 text: byte 17 is not of it"))
+    );
+    assert!(!answer.err.contains("weir init"), "{}", answer.err);
+}
+
+#[test]
+fn writes_beyond_what_the_board_grants_are_marked_in_the_plan() {
+    let folder = started();
+    let answer = weir(folder.path(), "check --board pi-zero");
+    let marked = |what: &str| answer.out.lines().any(|line| line.ends_with(what));
+    assert!(marked("every commit is full; more than the board grants"), "{}", answer.out);
+    assert!(marked("no message comes"), "{}", answer.out);
+}
+
+#[test]
+fn the_help_names_every_exit_code_that_the_program_has() {
+    use weir::shell::cli::{EXIT_CANNOT_CREATE, EXIT_CONFIG, EXIT_FLASH, EXIT_UNAVAILABLE, EXIT_USAGE};
+    let folder = folder();
+    let all = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_FLASH, EXIT_CONFIG];
+    let run = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_FLASH, EXIT_CONFIG];
+    for (line, codes) in [("--help", &all[..]), ("run --help", &run)] {
+        let help = weir(folder.path(), line).out;
+        let (_, told) = help.split_once("Exit codes:").unwrap();
+        let words: Vec<&str> = told.split([' ', ',', '\n']).collect();
+        for code in codes {
+            assert!(words.contains(&code.to_string().as_str()), "{line}: {code}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_the_first_steps_of_the_readme_write_is_ignored_by_git() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ignored = std::fs::read_to_string(root.join(".gitignore")).unwrap();
+    for name in ["/gateway.toml", "/weir-data", "/upstream"] {
+        assert!(ignored.lines().any(|line| line == name), "{name}");
+    }
 }

@@ -192,8 +192,9 @@ fn what_is_no_message_is_a_dead_letter_and_what_never_came_in_is_dropped_with_it
     let mut middle = warm();
     let poison = Poison {
         topic: b"in/\xff",
-        payload: b"",
+        payload: b"21.5",
         size: 300_000,
+        payload_len: 299_000,
         reason: "the topic is not UTF-8",
         qos: Qos::AtLeastOnce,
         packet_id: 3,
@@ -232,18 +233,18 @@ fn the_declarative_filter_turns_messages_away_before_any_code_runs() {
 }
 
 #[test]
-fn timestamps_of_1970_and_2099_are_kept_and_counted() {
+fn timestamps_of_1970_2001_and_2099_are_kept_and_counted() {
     let site = "[[function]]\npath = \"meter\"\n[[function.trigger]]\nmqtt = \"in/+\"\ntime-field = \"ts\"\n";
     let mut middle = Middle::new(&[METER_FUNCTION], site);
-    for ts in ["0", "4070908800", "-5", "1e300"] {
+    for ts in ["0", "4070908800", "-5", "1e300", "1000000000"] {
         middle.take(publish("in/a", format!(r#"{{"pulses":1,"ts":{ts}}}"#).as_bytes()));
     }
     let status = middle.gateway.status();
-    assert_eq!((status.skewed, status.late, status.books.aggregated), (3, 1, 4));
+    assert_eq!((status.skewed, status.late, status.books.aggregated), (4, 1, 5));
     let records = middle.records_until(NOW + 120_000);
     let sum: f64 =
         records.iter().map(|record| weir::window::Aggregate::decode(&record.payload).unwrap().stats.sum.to_f64()).sum();
-    assert_eq!(sum, 4.0, "late and skewed values are in some window");
+    assert_eq!(sum, 5.0, "late and skewed values are in some window");
 }
 
 #[test]
@@ -261,4 +262,107 @@ fn retained_messages_follow_the_triggers_policy() {
         assert_eq!(middle.gateway.status().functions[0].usage.invocations, again, "{policy}");
         assert_eq!(middle.gateway.residue(), 0);
     }
+}
+
+/// Draws 8 random bytes, emits them on `out`, and fails for a payload that begins with `{"fail`.
+const DICE: &str = r#"
+  (import "weir1" "random" (func $random (param i32 i32) (result i32)))
+  (import "weir1" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (data (i32.const 0) "out")
+  (func $draw (result i32)
+    (drop (call $random (i32.const 32) (i32.const 8)))
+    (drop (call $emit (i32.const 0) (i32.const 3) (i32.const 32) (i32.const 8)))
+    (i32.const 2))
+  (func (export "on_interval") (param $ev i32) (result i32) (call $draw))
+  (func (export "on_event") (param $ev i32) (result i32)
+    (if (i32.gt_u (i32.load offset=36 (local.get $ev)) (i32.const 8)) (then (return (i32.const -9))))
+    (call $draw))"#;
+
+fn dice(triggers: &str) -> Middle {
+    Middle::new(
+        &[("dice", DICE, "emits = [\"out\"]")],
+        &format!("[[function]]\npath = \"dice\"\n{triggers}[[lane]]\nname = \"all\"\ntopics = [\"#\"]\n"),
+    )
+}
+
+#[test]
+fn every_interval_and_every_message_draws_its_own_bytes_and_the_same_event_the_same_ones() {
+    let mut middle = dice("[[function.trigger]]\ninterval = \"1 s\"\n[[function.trigger]]\nmqtt = \"in/+\"\n");
+    let drawn = |middle: &mut Middle, at: i64| -> Vec<Vec<u8>> {
+        middle.records_until(at).into_iter().map(|left| left.payload).collect()
+    };
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for second in 1..=3 {
+        all.extend(drawn(&mut middle, NOW + second * 1000));
+    }
+    assert_eq!(all.len(), 3, "an interval each second");
+    for (topic, payload) in [("in/a", &b"1"[..]), ("in/b", b"1"), ("in/a", b"2"), ("in/a", b"1")] {
+        middle.take(publish(topic, payload));
+    }
+    all.extend(drawn(&mut middle, NOW + 3000));
+    let same = (all[3].clone(), all.pop().unwrap());
+    assert_eq!(same.0, same.1, "the same topic, payload and time");
+    let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!((distinct.len(), all.len()), (6, 6), "{all:?}");
+}
+
+#[test]
+fn a_dead_letter_holds_the_whole_event_and_its_seed_draws_the_same_bytes_again() {
+    use weir::dead_letter::DeadLetter;
+    use weir::function::{EventKind, Invocation, Seed};
+    let mut middle = dice(
+        "[[function.trigger]]\nmqtt = \"in/+\"\ntime-field = \"ts\"\ntime-unit = \"ms\"\ndevice = \"topic:1\"\n\
+         [[function.trigger]]\nmqtt = \"in/#\"\ncodec = \"cbor\"\n",
+    );
+    let payload = format!(r#"{{"ts":{},"fail":"{}"}}"#, NOW - 5000, "x".repeat(60_000)).into_bytes();
+    middle.take(publish("in/first", b"1"));
+    let failing = message("in/boiler", &payload, Qos::AtLeastOnce, 5, false);
+    middle.take(Event::Message(weir::event::Message { retained: true, ..failing }));
+    let effects = middle.seal();
+    let lane = effects.lanes.iter().find(|batch| batch.lane == 1).expect("the lane of dead letters");
+    let mut records = lane.records.as_slice();
+    let record = Record::take(&mut records).expect("a letter of the first trigger");
+    let letter = DeadLetter::decode(record.payload).unwrap();
+    assert!(!letter.truncated && *letter.payload == payload && letter.payload_len == payload.len() as u64);
+    assert_eq!((&*letter.function, &*letter.device, &*letter.kind), ("dice", "boiler", "refused"));
+    assert_eq!((letter.event_ms, letter.at_ms, letter.time_from_payload), (NOW - 5000, NOW, true));
+    assert_eq!((letter.quality, letter.event, letter.sequence), (middle.now.quality, EventKind::Message, 2));
+    assert_eq!((letter.retained, letter.chained, letter.qos, letter.hops), (true, false, Qos::AtLeastOnce, 0));
+    assert_ne!(letter.digest, 0, "the module that failed is named");
+    let event = Invocation { time_ms: NOW - 5000, topic: "in/boiler", payload: &payload, ..Invocation::default() };
+    assert_eq!(letter.seed, event.random_seed());
+    assert_eq!(letter.seed, Invocation { seed: Seed::Given(letter.seed), ..Invocation::default() }.random_seed());
+}
+
+#[test]
+fn a_letter_that_finds_no_room_as_a_whole_says_that_it_is_cut() {
+    use weir::dead_letter::DeadLetter;
+    let mut middle = dice("[[function.trigger]]\nmqtt = \"in/+\"\n");
+    let payload = vec![b'x'; 60_000];
+    for _ in 0..40 {
+        middle.take(publish("in/a", &payload));
+    }
+    let poison = Poison {
+        topic: b"in/\xff",
+        payload: b"21.5",
+        size: 300_000,
+        payload_len: 299_000,
+        reason: "the topic is not UTF-8",
+        qos: Qos::AtMostOnce,
+        packet_id: 0,
+        dup: false,
+        epoch: 1,
+    };
+    middle.take(Event::Poison(Poison { payload_len: 4, ..poison }));
+    middle.take(Event::Poison(poison));
+    let effects = middle.seal();
+    let mut records = effects.lanes.iter().find(|batch| batch.lane == 1).unwrap().records.as_slice();
+    let mut letters = Vec::new();
+    while let Some(record) = Record::take(&mut records) {
+        let letter = DeadLetter::decode(record.payload).unwrap();
+        letters.push((letter.truncated, letter.payload.len(), letter.payload_len));
+    }
+    assert_eq!(letters.len(), 42, "none is lost");
+    assert_eq!((letters[0], letters[39]), ((false, 60_000, 60_000), (true, 4096, 60_000)));
+    assert_eq!((letters[40], letters[41]), ((false, 4, 4), (true, 4, 299_000)));
 }

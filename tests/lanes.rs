@@ -183,6 +183,8 @@ fn what_grows_too_old_is_counted_and_said() {
     send(&broker, 1, 300);
     gateway.wait_for("the end of the first messages", |numbers| numbers.settled("expired") == 300.0);
     cloud.resume();
+    // The fresh ones live for two seconds, so the link must be there before them.
+    gateway.wait_for("the upstream", |numbers| numbers.get("sink_up{sink=\"cloud\"}") == 1.0);
     send(&broker, 301, 310);
     gateway.wait_for("the rest", |numbers| numbers.get("messages_received_total") == 310.0);
     gateway.wait_for("the fresh ones upstream", |numbers| numbers.settled("delivered") == 10.0);

@@ -2,7 +2,7 @@
 //!
 //! - As root the gateway's data lies on an ext4 of its own on a loop device, and the sectors that the kernel has written there
 //!   are read after a `syncfs`: the file system's own journal is among them. Else `write_bytes` of `/proc/PID/io` has to do.
-//! - Measured is the steady state: the journal has gone round, so that its segments are recycled and no longer new, and the first
+//! - Measured is the steady state: the journal has gone round without a new segment, so that all are recycled, and the first
 //!   windows have closed, so that the lane has its segment. The journal is kept at 2 MiB for that, a fourth of the default; so
 //!   snapshots and changes of segments are four times as frequent. Windows are of 1 min and not, as by default, of 15.
 //! - What the gateway counts itself is printed beside it, by kind.
@@ -22,6 +22,7 @@ const RATE: f64 = 1000.0;
 const STORE: &str = "journal-bytes-max = \"2 MiB\"";
 /// Messages in one go before the measurement; each 1,000 are at least a page of the journal.
 const WARM_UP: usize = 100_000;
+const ROUNDS_MAX: usize = 60;
 const KINDS: [&str; 6] = ["journal-bytes", "lane-bytes", "keyed-bytes", "snapshot-bytes", "fill-bytes", "syncs"];
 
 pub fn run(options: &Options) {
@@ -50,15 +51,23 @@ fn measure(name: &str, sled: bool, interval: &str, functions: &[(&str, &str)], s
     let model: fn(usize) -> (String, Vec<u8>) =
         if functions[0].1 == "energy" { load::energy } else { load::temperature };
     let mut taken = 0;
-    while flash(&weir, "snapshots") < 2.0 {
-        saturate(broker.port, 1, WARM_UP, &|seq| model(seq + taken));
-        taken += WARM_UP;
-        weir.wait(taken, Duration::from_secs(2));
-    }
+    // The lane takes its segment, which the journal then misses.
     while flash(&weir, "lane-bytes") == 0.0 {
         let first = taken;
         taken += 10_000;
         pace(broker.port, 1, RATE, &|seq| model(seq + first), &Sent::new(10_000));
+    }
+    // Until a snapshot has freed segments and the next round made no new one. A store has at most six here.
+    let mut made = (-1.0, 0.0);
+    for _ in 0..ROUNDS_MAX {
+        let now = (flash(&weir, "fill-bytes"), flash(&weir, "snapshots"));
+        if now.0 == made.0 && made.1 < now.1 {
+            break;
+        }
+        made = if now.0 == made.0 { made } else { now };
+        saturate(broker.port, 1, WARM_UP, &|seq| model(seq + taken));
+        taken += WARM_UP;
+        weir.wait(taken, Duration::from_secs(2));
     }
     let written = || disk.as_ref().map_or(0, LoopDisk::written);
     let before = (written(), weir.process.write_bytes(), KINDS.map(|kind| flash(&weir, kind)), flash(&weir, "commits"));

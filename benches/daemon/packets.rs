@@ -19,17 +19,18 @@ pub enum Packet<'a> {
 }
 
 impl Connection {
-    /// Connects with a clean session. Reads give up after `patience`.
+    /// Connects with a clean session. Reads behind the broker's answer give up after `patience`.
     pub fn open(port: u16, client_id: &str, patience: Duration) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(patience)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut connection = Self { stream, input: Vec::with_capacity(1 << 16), at: 0 };
         // Protocol level 4, clean session, no keep-alive.
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
         put_text(&mut body, client_id);
         connection.send(&packet(0x10, &body));
         assert!(connection.read().is_some(), "the broker answers");
+        connection.stream.set_read_timeout(Some(patience)).unwrap();
         connection
     }
 

@@ -69,11 +69,15 @@ impl Drop for Upstream {
     }
 }
 
-/// The message's number: what follows `"seq":` in the payload itself, which comes last in an envelope.
-fn number(payload: &[u8]) -> Option<usize> {
-    const KEY: &[u8] = b"\"seq\":";
-    let at = payload.windows(KEY.len()).rposition(|window| window == KEY)? + KEY.len();
-    let digits = payload[at..].iter().take_while(|byte| byte.is_ascii_digit());
+/// The message's number: what follows `"seq":` in the payload itself, not in the envelope around it. An alert has none.
+fn number(publish: &[u8]) -> Option<usize> {
+    let payload = behind(publish, b"\"payload\":").unwrap_or(publish);
+    let digits = behind(payload, b"\"seq\":")?.iter().take_while(|byte| byte.is_ascii_digit());
     let digits: Vec<u8> = digits.copied().collect();
     core::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+fn behind<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let at = text.windows(key.len()).position(|window| window == key)?;
+    text.get(at + key.len()..)
 }

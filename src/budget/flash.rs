@@ -1,16 +1,16 @@
 //! Flash: the room on it, and what a day writes to it.
 
 use crate::board::Board;
-use crate::config::{Config, SinkKind, Trigger};
+use crate::config::{CommitPolicy, Config, SinkKind, Trigger};
 use crate::strict::Faults;
 use crate::units::{Bytes, Millis};
 
-use super::{Line, costs};
+use super::{Keyed, Line, costs};
 
-const FIRST: &str = "nothing";
+const FIRST: &str = "";
 const STATE: &str = "journal and snapshots";
 
-pub(super) fn lines(config: &Config, keyed: u64) -> Vec<Line> {
+pub(super) fn lines(config: &Config, keyed: &Keyed) -> Vec<Line> {
     let segment = config.store.segment_bytes.0;
     let mut lines = vec![
         Line::new(
@@ -20,11 +20,16 @@ pub(super) fn lines(config: &Config, keyed: u64) -> Vec<Line> {
             costs::RESERVE_SEGMENTS * segment,
         ),
         Line::new(FIRST, "store.journal-bytes-max", "journal", config.store.journal_bytes_max.0),
-        Line::new(FIRST, "store.snapshot-interval", "snapshot, and the one before", 2 * (keyed + costs::FLASH_PAGE)),
+        Line::new(
+            FIRST,
+            &*keyed.key,
+            "snapshot, and the one before",
+            keyed.bytes.saturating_add(costs::FLASH_PAGE).saturating_mul(2),
+        ),
     ];
     if config.store.sled {
-        let sled = costs::SLED_FLASH.0 + costs::SLED_FLASH_FACTOR.saturating_mul(keyed);
-        lines.push(Line::new(FIRST, "store.sled", "sled: keyed state", sled));
+        let sled = costs::SLED_FLASH.0 + costs::SLED_FLASH_FACTOR.saturating_mul(keyed.bytes);
+        lines.push(Line::new(FIRST, &*keyed.key, "sled: keyed state", sled));
     }
     for lane in &config.lanes {
         // One segment is being filled while another leaves.
@@ -51,9 +56,14 @@ pub struct Writes {
     pub worst: Bytes,
     /// What the board grants.
     pub granted: Bytes,
+    /// What the flash bears in its life: the board's grant over the years that it is meant for.
+    pub endurance: Bytes,
     /// The commit interval that `steady` is counted with.
     interval: Millis,
-    fits: Millis,
+    /// The interval that would fit, if one does.
+    fits: Option<Millis>,
+    /// What of `steady` is snapshots and flushes of the state.
+    upkeep: Bytes,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -61,40 +71,63 @@ const DAY_MS: u64 = 86_400_000;
 const COMMIT: u64 = 2 * costs::FLASH_PAGE;
 
 impl Writes {
-    pub(super) fn new(config: &Config, board: &Board, keyed: u64) -> Self {
+    pub(super) fn new(config: &Config, board: &Board, keyed: &Keyed) -> Self {
+        let keyed = keyed.bytes;
         let interval = config.commit.interval.0.max(costs::COMMIT_MS_MIN);
         let commits = DAY_MS / interval;
         let idle_commits = firings(config).min(commits);
         let snapshots = DAY_MS / config.store.snapshot_interval.0.max(1);
         let flushes = if config.store.sled { DAY_MS / config.store.flush_interval.0.max(1) } else { 0 };
         let base = |commits: u64| {
-            let upkeep = snapshots.min(commits) * keyed + flushes.min(commits) * COMMIT;
-            commits.saturating_mul(COMMIT).saturating_add(upkeep)
+            let upkeep = snapshots.min(commits).saturating_mul(keyed) + flushes.min(commits) * COMMIT;
+            (upkeep, commits.saturating_mul(COMMIT).saturating_add(upkeep))
         };
         // Each full journal asks for one more snapshot.
         let frames = commits.saturating_mul(config.commit.bytes_max.0 + COMMIT);
         let forced = frames / config.store.journal_bytes_max.0.max(1);
         let worst = frames.saturating_add((snapshots + forced + 2 * flushes).saturating_mul(keyed));
-        let steady = base(commits);
-        let spare = board.flash_writes_per_day.0.saturating_sub(steady - commits * COMMIT).max(1);
+        let (upkeep, steady) = base(commits);
+        let spare = board.flash_writes_per_day.0.saturating_sub(upkeep).max(1);
+        let fits = Millis((DAY_MS * COMMIT).div_ceil(spare).next_multiple_of(50));
         Self {
-            idle: Bytes(base(idle_commits)),
+            idle: Bytes(base(idle_commits).1),
             steady: Bytes(steady),
             worst: Bytes(worst.max(steady)),
             granted: board.flash_writes_per_day,
+            endurance: Bytes(board.flash_writes_per_day.0.saturating_mul(u64::from(board.flash_years) * 365)),
             interval: config.commit.interval,
-            fits: Millis((DAY_MS * COMMIT).div_ceil(spare).next_multiple_of(50)),
+            fits: (fits <= CommitPolicy::INTERVAL_MAX).then_some(fits),
+            upkeep: Bytes(upkeep),
         }
     }
 
+    /// Days until the flash is worn if so much is written each day; `None`: these writes never wear it out.
+    #[must_use]
+    pub fn life_days(&self, per_day: Bytes) -> Option<u64> {
+        self.endurance.0.checked_div(per_day.0)
+    }
+
     pub(super) fn check(&self, file: &str, board: &str, faults: &Faults) {
-        if self.steady > self.granted {
-            let Self { steady, granted, interval, fits, .. } = self;
-            let text = format!(
-                "{interval} writes {steady} a day when messages come all the time; board {board} grants {granted}; {fits} would fit"
-            );
-            faults.warn(file, "commit.interval", &text);
+        let Self { steady, granted, interval, fits, upkeep, .. } = self;
+        if steady <= granted {
+            return;
         }
+        let (key, text) = match fits {
+            Some(fits) => (
+                "commit.interval",
+                format!(
+                    "{interval} writes {steady} a day when messages come all the time; board {board} grants {granted}; {fits} would fit"
+                ),
+            ),
+            // No commit interval that is taken would help: the state itself is written too often.
+            None => (
+                "store.snapshot-interval",
+                format!(
+                    "snapshots and flushes of the state write {upkeep} a day when messages come all the time; board {board} grants {granted}"
+                ),
+            ),
+        };
+        faults.warn(file, key, &text);
     }
 }
 

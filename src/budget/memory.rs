@@ -4,14 +4,14 @@ use crate::config::{Config, Drain, FullPolicy, FunctionConfig, LaneConfig, MqttC
 use crate::manifest::MeterSpec;
 use crate::units::Bytes;
 
-use super::{Line, costs};
+use super::{Keyed, Line, costs};
 
-const FIRST: &str = "nothing";
+const FIRST: &str = "";
 const PROCESS: &str = "the process";
 const STORE: &str = "process and store";
 const QUEUES: &str = "outbox and queues";
 
-pub(super) fn lines(config: &Config, modules: &[Bytes], keyed: u64) -> Vec<Line> {
+pub(super) fn lines(config: &Config, modules: &[Bytes], keyed: &Keyed) -> Vec<Line> {
     let mut lines = vec![Line::new(FIRST, "board", "process: binary, runtime, allocator, stacks", process())];
     store(config, keyed, &mut lines);
     queues(config, &mut lines);
@@ -33,18 +33,19 @@ const fn process() -> u64 {
     costs::PROCESS.0 + costs::THREAD_STACKS.0
 }
 
-fn store(config: &Config, keyed: u64, lines: &mut Vec<Line>) {
+fn store(config: &Config, keyed: &Keyed, lines: &mut Vec<Line>) {
     if config.store.sled {
         let sled = costs::SLED.0 + config.store.sled_cache.0;
         lines.push(Line::new(PROCESS, "store.sled-cache", "sled: threads, buffers, cache", sled));
         // Gathered and handed over; after a fault of sled all of it once.
-        let behind = costs::MAP_FACTOR.saturating_mul(keyed.saturating_add(keyed.min(costs::DIRTY_BYTES_MAX.0)));
-        lines.push(Line::new(PROCESS, "store.flush-interval", "keyed state on its way to sled", behind));
+        let behind =
+            costs::MAP_FACTOR.saturating_mul(keyed.bytes.saturating_add(keyed.bytes.min(costs::DIRTY_BYTES_MAX.0)));
+        lines.push(Line::new(PROCESS, &*keyed.key, "keyed state on its way to sled", behind));
     }
     // A batch is filled while the one before is written, each once as entries and once as frames.
     let commit = 4 * config.commit.bytes_max.0 + costs::STORE_BUFFER.0;
     lines.push(Line::new(PROCESS, "commit.bytes-max", "batches being filled and written", commit));
-    lines.push(Line::new(PROCESS, "store.snapshot-interval", "keyed state on its way to a snapshot", keyed));
+    lines.push(Line::new(PROCESS, &*keyed.key, "keyed state on its way to a snapshot", keyed.bytes));
 }
 
 fn queues(config: &Config, lines: &mut Vec<Line>) {
@@ -97,7 +98,7 @@ fn link(key: &str, connection: &MqttConnection, lines: &mut Vec<Line>) {
 
 fn meters(function: &FunctionConfig, lines: &mut Vec<Line>) {
     for meter in &function.manifest.meters {
-        let key = format!("function.{}.meter.{}.keys-max", function.manifest.name, meter.name);
+        let key = keys_max(function, meter);
         let (windows, keys) = (meter.open_windows_max(), meter.keys_max);
         let what = format!("{windows} open windows of {keys} keys");
         lines.push(Line::new(QUEUES, key, what, cells(meter, costs::cell(meter.kind))));
@@ -114,14 +115,14 @@ fn function(function: &FunctionConfig, module: Bytes, lines: &mut Vec<Line>) {
     let mut line = |key: &str, what: &str, bytes: u64| {
         lines.push(Line::new(QUEUES, format!("function.{}.{key}", manifest.name), what, bytes));
     };
-    line("memory", "linear memory", limits.memory.0);
+    line("limits.memory", "linear memory", limits.memory.0);
     // Where a copy resets the instance, the memory cannot grow; elsewhere the vector that holds it doubles.
-    line("memory", "its image, or room to grow", limits.memory.0);
+    line("limits.memory", "its image, or room to grow", limits.memory.0);
     let names = module.0.min(costs::NAMES.0);
     let code = costs::translated(module.0) + costs::VALUE_STACK.0 + costs::FUNCTION_FIXED.0 + names;
     line("path", "translated code, names, stack, instance", code);
-    line("state", "durable state, and a call's changes to it", 2 * limits.state.0);
-    line("emit-bytes", "a call's outputs, log and meter operations", staged(function));
+    line("limits.state", "durable state, and a call's changes to it", 2 * limits.state.0);
+    line("limits.emit-bytes", "a call's outputs, log and meter operations", staged(function));
 }
 
 fn staged(function: &FunctionConfig) -> u64 {
@@ -134,14 +135,29 @@ pub(super) fn guests(config: &Config) -> Bytes {
     Bytes(config.functions.iter().map(|function| function.manifest.limits.memory.0).sum())
 }
 
+fn keys_max(function: &FunctionConfig, meter: &MeterSpec) -> String {
+    format!("function.{}.meter.{}.keys-max", function.manifest.name, meter.name)
+}
+
 /// Keyed state as entries: cells, function state, marks, books and lane heads.
-pub(super) fn keyed(config: &Config) -> u64 {
+pub(super) fn keyed(config: &Config) -> Keyed {
     let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY;
-    let fixed = (config.lanes.len() + config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
-    let functions = config.functions.iter().map(|function| {
-        let meters = &function.manifest.meters;
-        let cells = meters.iter().map(|meter| cells(meter, costs::cell_entry(meter.kind)));
-        cells.fold(function.manifest.limits.state.0, u64::saturating_add)
-    });
-    functions.fold(marks + fixed, u64::saturating_add)
+    // Of a function its usage, and where the period of it began.
+    let fixed = (config.lanes.len() + 2 * config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
+    let mut keyed = Keyed { bytes: marks + fixed, key: "broker.in-flight".to_owned() };
+    let mut most = marks;
+    let mut add = |bytes: u64, key: &dyn Fn() -> String| {
+        keyed.bytes = keyed.bytes.saturating_add(bytes);
+        if most < bytes {
+            (most, keyed.key) = (bytes, key());
+        }
+    };
+    for function in &config.functions {
+        let manifest = &function.manifest;
+        add(manifest.limits.state.0, &|| format!("function.{}.limits.state", manifest.name));
+        for meter in &manifest.meters {
+            add(cells(meter, costs::cell_entry(meter.kind)), &|| keys_max(function, meter));
+        }
+    }
+    keyed
 }

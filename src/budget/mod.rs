@@ -7,6 +7,7 @@
 pub mod costs;
 mod flash;
 mod memory;
+mod room;
 
 use std::path::Path;
 
@@ -16,17 +17,18 @@ use crate::strict::Faults;
 use crate::units::Bytes;
 
 pub use flash::Writes;
+pub use room::{More, Room};
 
 /// One thing that takes room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The key that decides: `function.mean.memory`.
+    /// The key that decides: `function.mean.limits.memory`.
     pub key: String,
     /// What it is.
     pub what: String,
     /// At most.
     pub bytes: Bytes,
-    /// What was served before it, for the refusal: "outbox and queues".
+    /// What was served before it, for the refusal: "outbox and queues"; empty: nothing.
     after: &'static str,
 }
 
@@ -52,19 +54,47 @@ impl Ledger {
         Bytes(self.lines.iter().fold(0, |sum, line| sum.saturating_add(line.bytes.0)))
     }
 
-    /// Refuses every line that finds less room than it wants; a refused line takes none.
+    /// Whether the sum fits the room.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.total() <= self.room
+    }
+
+    /// What is left of the room; 0 if nothing is.
+    #[must_use]
+    pub fn left(&self) -> Bytes {
+        Bytes(self.room.0.saturating_sub(self.total().0))
+    }
+
+    /// Refuses every key whose lines find less room than they want; a refused key takes none.
     fn check(&self, file: &str, board: &str, of: &str, faults: &Faults) {
         let mut left = self.room;
-        for line in &self.lines {
-            if line.bytes <= left {
-                left = Bytes(left.0 - line.bytes.0);
-            } else {
-                let after = line.after;
-                let text = format!("wants {}; board {board} has {left}{of} left after {after}", line.bytes);
-                faults.refuse(file, &line.key, &text);
+        for (index, line) in self.lines.iter().enumerate() {
+            // A key is served once, where the last of its lines stands: its fault is one, whatever it makes larger.
+            if self.lines[index + 1..].iter().any(|later| later.key == line.key) {
+                continue;
             }
+            let of_key: Vec<&Line> = self.lines[..=index].iter().filter(|other| other.key == line.key).collect();
+            let wish = Bytes(of_key.iter().fold(0, |sum, line| sum.saturating_add(line.bytes.0)));
+            if wish <= left {
+                left = Bytes(left.0 - wish.0);
+                continue;
+            }
+            let parts: Vec<String> = of_key.iter().map(|line| format!("{} {}", line.bytes, line.what)).collect();
+            let parts = if of_key.len() < 2 { String::new() } else { format!(" ({})", parts.join(", ")) };
+            let after = if line.after.is_empty() { String::new() } else { format!(" after {}", line.after) };
+            let text = format!("wants {wish}{parts}; board {board} has {left}{of} left{after}");
+            faults.refuse(file, &line.key, &text);
         }
     }
+}
+
+/// Keyed state as entries.
+#[derive(Clone, Debug)]
+struct Keyed {
+    bytes: u64,
+    /// The key that makes most of it.
+    key: String,
 }
 
 /// All bounds of a configuration.
@@ -88,11 +118,11 @@ impl Budget {
     pub fn new(config: &Config, board: &Board, modules: &[Bytes]) -> Self {
         let keyed = memory::keyed(config);
         Self {
-            memory: Ledger { room: board.memory, lines: memory::lines(config, modules, keyed) },
-            flash: Ledger { room: board.flash, lines: flash::lines(config, keyed) },
-            writes: Writes::new(config, board, keyed),
+            memory: Ledger { room: board.memory, lines: memory::lines(config, modules, &keyed) },
+            flash: Ledger { room: board.flash, lines: flash::lines(config, &keyed) },
+            writes: Writes::new(config, board, &keyed),
             guests: memory::guests(config),
-            keyed: Bytes(keyed),
+            keyed: Bytes(keyed.bytes),
         }
     }
 
@@ -111,6 +141,14 @@ pub struct Plan {
     pub loaded: Loaded,
     /// The sum.
     pub budget: Budget,
+}
+
+impl Plan {
+    /// Whether memory and flash suffice.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.budget.memory.fits() && self.budget.flash.fits()
+    }
 }
 
 /// Reads the configuration in `file` and adds it up; everything that is wrong goes to `faults`, all at once. `board` takes

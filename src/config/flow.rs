@@ -178,6 +178,11 @@ fn unrouted(file: &str, config: &Config, faults: &Faults) {
             let text = format!("emits {emitted}, which no lane and no chain takes: what it emits there is dropped");
             faults.warn(file, &format!("function.{}", manifest.name), &text);
         }
+        let usage = format!("usage/{}", manifest.name).parse::<TopicFilter>();
+        if config.usage_interval.is_some() && usage.is_ok_and(|topic| !lane_takes(&topic)) {
+            let text = format!("the topic usage/{} is taken by no lane: its records go to the first", manifest.name);
+            faults.warn(file, "gateway.usage-interval", &text);
+        }
         for meter in &manifest.meters {
             let topic = format!("meter/{}.{}", manifest.name, meter.name);
             if topic.parse::<TopicFilter>().is_ok_and(|topic| !lane_takes(&topic)) {

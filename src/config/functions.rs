@@ -4,7 +4,7 @@ use core::str::FromStr;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{Manifest, check_label};
-use crate::strict::{Faults, Section, nearest};
+use crate::strict::{Faults, Section, did_you_mean};
 use crate::topic::TopicFilter;
 use crate::units::{Bytes, Millis};
 
@@ -113,16 +113,23 @@ fn change(section: &mut Section<'_>, manifest: &mut Manifest, known: bool) {
                 own.close();
             }
             None if known => {
-                let meant = nearest(name, manifest.meters.iter().map(|meter| meter.name.as_str()));
-                let meant = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+                let meant = did_you_mean(name, manifest.meters.iter().map(|meter| meter.name.as_str()));
                 own.refuse("", &format!("is not a meter of this function's manifest{meant}"));
             }
             None => {}
         }
     }
+    // A manifest that declares its settings declares them all; one without any leaves them to the site.
+    let declares = !manifest.config.is_empty();
     for (key, value) in section.pairs("config") {
         match manifest.config.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => *known = value,
+            None if declares => {
+                let settings: Vec<&str> = manifest.config.iter().map(|(known, _)| known.as_str()).collect();
+                let (known, meant) = (settings.join(", "), did_you_mean(&key, settings.iter().copied()));
+                let what = format!("is not a setting of this function's manifest (known: {known}){meant}");
+                section.refuse(&format!("config.{key}"), &what);
+            }
             None => manifest.config.push((key, value)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::board;
 use crate::strict::Section;
 use crate::units::{Bytes, Millis};
 
@@ -40,7 +41,7 @@ pub(super) fn read(section: &mut Section<'_>, place: Place<'_>, client_id: Strin
         version: section.choice("version", &versions).unwrap_or_default(),
         keep_alive: section.millis("keep-alive", Millis(30_000), Millis(1_000)..=Millis(65_535_000)),
         session_expiry: Millis(0),
-        in_flight: section.number("in-flight", in_flight, 1..=65_535),
+        in_flight: section.number("in-flight", in_flight, board::IN_FLIGHT),
         packet_max: section.bytes("packet-max", Bytes::kib(512), Bytes::kib(1)..=Bytes::mib(64)),
         username: section.text("username").map(str::to_owned),
         password,

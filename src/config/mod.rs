@@ -9,13 +9,17 @@ mod lanes;
 mod link;
 mod pattern;
 mod read;
+mod settings;
 mod site;
 
 pub use crate::field::Codec;
 pub use functions::{FUNCTIONS_MAX, TRIGGERS_MAX};
 pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
-pub use site::Site;
+pub use settings::{Setting, Source};
+pub use site::{NO_SUCH_FILE, Site};
+
+use serde::{Deserialize, Serialize};
 
 use crate::filter::Pattern;
 use crate::manifest::Manifest;
@@ -24,11 +28,9 @@ use crate::units::{Bytes, Millis};
 
 /// Name of the lane of dead letters, which every gateway has.
 pub const DEAD_LETTER: &str = "dead-letter";
-/// Above it sled's memory leaves all proportion (8 MiB: 95 MB measured).
-pub const SLED_CACHE_MAX: Bytes = Bytes::mib(4);
 
 /// MQTT quality of service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Qos {
     /// At most once.
@@ -110,6 +112,11 @@ pub struct CommitPolicy {
     pub messages_max: u32,
     /// Bytes of records and entries in a batch.
     pub bytes_max: Bytes,
+}
+
+impl CommitPolicy {
+    /// The longest interval.
+    pub const INTERVAL_MAX: Millis = *crate::board::COMMIT_INTERVAL.end();
 }
 
 /// What to do with retained messages.
@@ -319,6 +326,8 @@ pub struct Config {
     pub future_skew_max: Millis,
     /// Longest chain of functions.
     pub hops_max: u8,
+    /// How often each function's usage is told upstream; none: never.
+    pub usage_interval: Option<Millis>,
     /// Functions.
     pub functions: Vec<FunctionConfig>,
     /// Lanes, in the order in which topics are matched. The lane [`DEAD_LETTER`] always exists.

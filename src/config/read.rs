@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use crate::board::{BUILT_IN, Board};
+use crate::board::{self, BUILT_IN, Board, Defaults};
 use crate::strict::{self, Faults, Section, nearest};
 use crate::units::{Bytes, Millis};
 
+use super::settings::{Setting, Settings};
 use super::site::{Place, Site};
 use super::{CommitPolicy, Config, StoreConfig, flow, functions, lanes, link};
 
@@ -18,6 +19,8 @@ pub struct Loaded {
     pub board: Board,
     /// Size of each function's module, in the order of `config.functions`.
     pub modules: Vec<Bytes>,
+    /// What a board may set, and who has set it.
+    pub settings: Vec<Setting>,
 }
 
 /// Reads `file` and all that it names. `board` takes the place of the file's own board. The answer counts only if
@@ -27,7 +30,12 @@ pub fn load(file: &Path, board: Option<&str>, site: &dyn Site, faults: &Faults) 
     let text = match site.read(file) {
         Ok(text) => text,
         Err(why) => {
-            faults.refuse(&label, "", &format!("{why}; `weir init {label}` writes a starting file"));
+            // Of a file that is there, but cannot be read, `init` would not write another.
+            let hint = match why.as_str() {
+                super::site::NO_SUCH_FILE => format!("; `weir init {label}` writes a starting file"),
+                _ => String::new(),
+            };
+            faults.refuse(&label, "", &format!("{why}{hint}"));
             return None;
         }
     };
@@ -46,25 +54,34 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
     let id = id(&mut gateway, place);
     let named = gateway.text("board").unwrap_or("generic");
     let board = find_board(&gateway, place, board, named, faults);
+    let defaults = board.as_ref().map(|board| board.defaults).unwrap_or_default();
+    let mut settings = Settings::default();
     let dir = place.path(gateway.text("data-dir").unwrap_or("weir-data"));
     let payload_max = gateway.bytes("payload-max", Bytes::kib(64), Bytes(64)..=Bytes::mib(16));
     let future_skew_max = gateway.millis("future-skew-max", Millis(300_000), Millis(0)..=Millis(366 * 86_400_000));
     let hops_max = gateway.number("hops-max", 4, 1..=32);
+    let usage_interval = gateway.millis_option("usage-interval", Millis(1000)..=Millis(366 * 86_400_000));
     gateway.close();
 
     let mut section = top.section("broker");
-    let mut broker = link::read(&mut section, place, format!("weir-{id}"), 1024);
+    // Read by the link, which knows neither board nor settings.
+    let in_flight = settings.read(&mut section, "in-flight", defaults.in_flight, 1024, |_, _, default| default);
+    let mut broker = link::read(&mut section, place, format!("weir-{id}"), in_flight);
+    settings.correct("broker.in-flight", broker.in_flight);
     let kept = Millis(7 * 86_400_000);
     broker.session_expiry = section.millis("session-expiry", kept, Millis(0)..=Millis(4_294_967_294_000));
-    let inbox_max = section.bytes("inbox-max", Bytes::kib(512), Bytes::kib(4)..=Bytes::mib(256));
+    let inbox_max =
+        settings.read(&mut section, "inbox-max", defaults.inbox_max, Bytes::kib(512), |section, key, default| {
+            section.bytes(key, default, board::INBOX)
+        });
     if broker.packet_max < payload_max {
         let text = format!("{} is less than gateway.payload-max, {payload_max}", broker.packet_max);
         section.refuse("packet-max", &text);
     }
     section.close();
 
-    let store = store(top, dir);
-    let commit = commit(top, store.segment_bytes);
+    let store = store(top, dir, defaults, &mut settings);
+    let commit = commit(top, store.segment_bytes, defaults, &mut settings);
     let (functions, modules) = functions::read(top, place, faults).into_iter().unzip();
     let sinks = lanes::sinks(top, place, &id);
     let lanes = lanes::lanes(top, &sinks, store.segment_bytes);
@@ -78,12 +95,13 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
         payload_max,
         future_skew_max,
         hops_max,
+        usage_interval,
         functions,
         lanes,
         sinks,
         store,
     };
-    Some(Loaded { config, board, modules })
+    Some(Loaded { config, board, modules, settings: settings.into_list() })
 }
 
 /// The id given, or the host's name. It tells gateways apart upstream, where two of one name would be taken for one.
@@ -139,18 +157,27 @@ fn find_board(
     None
 }
 
-fn store(top: &mut Section<'_>, dir: std::path::PathBuf) -> StoreConfig {
+fn store(top: &mut Section<'_>, dir: std::path::PathBuf, defaults: Defaults, settings: &mut Settings) -> StoreConfig {
     let mut section = top.section("store");
-    let segment_bytes = section.bytes("segment-bytes", Bytes::kib(512), Bytes::kib(64)..=Bytes::mib(16));
+    let (own, of_board) = (Bytes::kib(512), defaults.segment_bytes);
+    let segment_bytes = settings.read(&mut section, "segment-bytes", of_board, own, |section, key, default| {
+        section.bytes(key, default, board::SEGMENT)
+    });
     if !segment_bytes.0.is_multiple_of(4096) {
         section.refuse("segment-bytes", &format!("wants {segment_bytes}; multiples of 4 KiB are taken"));
     }
     // A snapshot is written while the journal goes on: one segment is live, one is being closed, two are room for that.
     let least = Bytes(segment_bytes.0 * 4);
+    let sled =
+        settings.read(&mut section, "sled", defaults.sled, true, |section, key, default| section.flag(key, default));
+    let (own, of_board) = (Bytes::mib(2), defaults.sled_cache);
+    let sled_cache = settings.read(&mut section, "sled-cache", of_board, own, |section, key, default| {
+        section.bytes(key, default, board::SLED_CACHE)
+    });
     let store = StoreConfig {
         dir,
-        sled: section.flag("sled", true),
-        sled_cache: section.bytes("sled-cache", Bytes::mib(2), Bytes::kib(512)..=crate::config::SLED_CACHE_MAX),
+        sled,
+        sled_cache,
         flush_interval: section.millis("flush-interval", Millis(60_000), Millis(100)..=Millis(86_400_000)),
         snapshot_interval: section.millis("snapshot-interval", Millis(600_000), Millis(1_000)..=Millis(86_400_000)),
         journal_bytes_max: section.bytes("journal-bytes-max", Bytes::mib(8).max(least), least..=Bytes::mib(1024)),
@@ -160,12 +187,16 @@ fn store(top: &mut Section<'_>, dir: std::path::PathBuf) -> StoreConfig {
     store
 }
 
-fn commit(top: &mut Section<'_>, segment: Bytes) -> CommitPolicy {
+fn commit(top: &mut Section<'_>, segment: Bytes, defaults: Defaults, settings: &mut Settings) -> CommitPolicy {
     let mut section = top.section("commit");
+    let (own, of_board) = (Millis(100), defaults.commit_interval);
+    let interval = settings.read(&mut section, "interval", of_board, own, |section, key, default| {
+        section.millis(key, default, board::COMMIT_INTERVAL)
+    });
     // A frame does not span segments, and a batch may pass its bound by one message's effects.
     let most = Bytes(segment.0 / 2);
     let policy = CommitPolicy {
-        interval: section.millis("interval", Millis(100), Millis(0)..=Millis(60_000)),
+        interval,
         messages_max: section.number("messages-max", 1000, 1..=100_000),
         bytes_max: section.bytes("bytes-max", Bytes::kib(128).min(most), Bytes::kib(4)..=most),
     };

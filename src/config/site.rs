@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// What a [`Site`] says of a file that is not there.
+pub const NO_SUCH_FILE: &str = "no such file";
+
 /// What reading a configuration may ask of the world; the shell answers, and tests do from memory.
 pub trait Site {
     /// The text of a file. The error is for people: "no such file".

@@ -13,6 +13,8 @@ pub use parse::{ParseError, ParsedAggregate, ParsedRecord, parse};
 
 use crate::config::SinkFormat;
 use crate::dead_letter::{DeadLetter, Loss};
+use crate::field::Codec;
+use crate::function::EventKind;
 use crate::function::usage::{ErrorKind, UsageRecord};
 use crate::manifest::MeterKind;
 use crate::record::{Record, RecordKind};
@@ -143,8 +145,19 @@ fn dead_letter(to: &mut Writer<'_>, letter: &DeadLetter<'_>) {
     to.field_str("device", &letter.device);
     to.field_str("message_topic", &letter.topic);
     to.field_i64("failed_at", letter.at_ms);
+    to.field_i64("event_at", letter.event_ms);
+    to.field_bool("time_from_payload", letter.time_from_payload);
+    to.field_str("event", if letter.event == EventKind::Interval { "interval" } else { "message" });
+    to.field_u64("sequence", letter.sequence);
+    to.field_str("seed", &format!("{:016x}", letter.seed));
+    to.field_str("digest", &format!("{:016x}", letter.digest));
+    to.field_bool("chained", letter.chained);
+    to.field_bool("retained", letter.retained);
+    to.field_u64("qos", letter.qos as u64);
+    to.field_str("codec", codec_name(letter.codec));
     to.field_u64("payload_len", letter.payload_len);
-    if letter.payload_len == letter.payload.len() as u64 {
+    to.field_bool("truncated", letter.truncated);
+    if !letter.truncated {
         to.field_payload("payload", &letter.payload);
     } else {
         // The beginning of JSON may be JSON by chance, and another value.
@@ -186,6 +199,14 @@ const KINDS: [(MeterKind, &str); 3] =
 
 fn quality_name(quality: TimeQuality) -> &'static str {
     QUALITIES[quality as usize].1
+}
+
+const fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Json => "json",
+        Codec::Cbor => "cbor",
+        Codec::Raw => "raw",
+    }
 }
 
 fn kind_name(kind: MeterKind) -> &'static str {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::*;
+use crate::config::Qos;
 use crate::function::usage::Usage;
 use crate::window::REVISION_LATENESS;
 use crate::window::sketch::Mapping;
@@ -168,17 +169,30 @@ fn dead_letters_losses_and_usage_have_fields_of_their_own() {
             message: "unreachable in on_event".into(),
             topic: "s/1".into(),
             device: "1".into(),
+            digest: 10,
             at_ms: 7,
+            event_ms: 5,
+            quality: TimeQuality::Synced,
+            time_from_payload: true,
+            event: EventKind::Message,
+            sequence: 9,
+            seed: u64::MAX,
+            hops: 0,
+            chained: false,
+            retained: true,
+            qos: Qos::ExactlyOnce,
+            codec: Codec::Cbor,
             payload_len,
+            truncated: payload_len != payload.len() as u64,
             payload: payload.into(),
         }
         .encode(&mut out);
         tail("dead-letter", &Record { kind: RecordKind::DeadLetter, payload: &out, ..RECORD })
     };
-    let head = r#","function":"f","version":"2","error":"trap","message":"unreachable in on_event","device":"1","message_topic":"s/1","failed_at":7"#;
-    assert_eq!(letter(b"12", 2), format!(r#"{head},"payload_len":2,"payload":12}}"#));
-    assert_eq!(letter(b"12", 3), format!(r#"{head},"payload_len":3,"text":"12"}}"#));
-    assert_eq!(letter(b"\xc3", 3), format!(r#"{head},"payload_len":3,"base64":"ww=="}}"#));
+    let head = r#","function":"f","version":"2","error":"trap","message":"unreachable in on_event","device":"1","message_topic":"s/1","failed_at":7,"event_at":5,"time_from_payload":true,"event":"message","sequence":9,"seed":"ffffffffffffffff","digest":"000000000000000a","chained":false,"retained":true,"qos":2,"codec":"cbor""#;
+    assert_eq!(letter(b"12", 2), format!(r#"{head},"payload_len":2,"truncated":false,"payload":12}}"#));
+    assert_eq!(letter(b"12", 3), format!(r#"{head},"payload_len":3,"truncated":true,"text":"12"}}"#));
+    assert_eq!(letter(b"\xc3", 3), format!(r#"{head},"payload_len":3,"truncated":true,"base64":"ww=="}}"#));
 
     let mut payload = Vec::new();
     Loss { reason: "lane-full".into(), records: 3, messages: 2, first_seq: 5, through_seq: 7 }.encode(&mut payload);

@@ -15,6 +15,7 @@ mod text;
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
 use weir_abi::field_kind;
 
 pub use number::whole;
@@ -26,7 +27,7 @@ pub use text::TextBytes;
 pub const DEPTH_MAX: usize = 32;
 
 /// How payloads are read for fields and filters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
     /// RFC 8259 text.
     #[default]

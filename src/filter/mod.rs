@@ -15,7 +15,7 @@ mod tests;
 use crate::field::{FieldKind, Fields, Path, PathId, Paths, Value};
 use test::{Subject, Test};
 
-pub use parse::{DEPTH_MAX, LEAVES_MAX, PatternFault, TESTS_MAX, TEXT_BYTES_MAX};
+pub use parse::{DEPTH_MAX, FAULTS_MAX, LEAVES_MAX, PatternFault, TESTS_MAX, TEXT_BYTES_MAX};
 
 /// A checked pattern, its fields still named by path.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::test::{Needle, Number, Part, Test, Token};
 use super::{Rule, Source};
 use crate::field::{Path, Segment};
+use crate::printable::cut;
 
 /// Most keys with a list.
 pub const LEAVES_MAX: usize = 64;
@@ -17,6 +18,10 @@ pub const TESTS_MAX: usize = 256;
 pub const DEPTH_MAX: usize = 8;
 /// Longest text that is compared with, in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
+/// Faults that are told of one pattern.
+pub const FAULTS_MAX: usize = 64;
+/// Bytes of the place that a fault names: keys are as long as their writer likes.
+const PLACE_BYTES_MAX: usize = 512;
 
 /// One thing that is wrong with a pattern: the site's fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +82,9 @@ enum Level<'a> {
 
 impl Reader {
     fn fault(&mut self, key: &str, what: impl Into<String>) {
-        self.faults.push(PatternFault { key: key.into(), what: what.into() });
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(PatternFault { key: key.into(), what: what.into() });
+        }
     }
 
     fn top(&mut self, value: &Json, at: &str, depth: usize) -> Rule<Path> {
@@ -168,7 +175,8 @@ impl Reader {
                 }
             }
             Json::Object(_) => self.fault(at, "is a table; topic and device have no keys below, write a list"),
-            _ => self.fault(at, format!("is not a list; write [{value}]")),
+            // Neither table nor list: short, but for a text.
+            _ => self.fault(at, format!("is not a list; write [{}]", cut(&value.to_string(), PLACE_BYTES_MAX))),
         }
         Rule::Leaf(source, tests)
     }
@@ -410,7 +418,8 @@ impl Reader {
 }
 
 fn joined(at: &str, key: &str) -> String {
-    if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+    let key = cut(key, PLACE_BYTES_MAX);
+    if at.is_empty() { key.to_owned() } else { format!("{}.{key}", cut(at, PLACE_BYTES_MAX)) }
 }
 
 /// The entries of a list with their keys, or the value itself.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::limits::GrowthRefused;
 use super::usage::ErrorKind;
+use crate::printable::Printable;
 use crate::units::{Bytes, Fuel, Millis};
 
 /// Who can put it right.
@@ -335,18 +336,5 @@ impl fmt::Display for GrowthRefused {
             Self::Pool { wants, room } => write!(f, "wants {wants} more, the functions' pool has {room} left"),
             Self::Table { wants } => write!(f, "wants a table of {wants} elements"),
         }
-    }
-}
-
-/// Text of a guest in a line of ours: escaped, and cut.
-struct Printable<'a>(&'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CHARS_MAX: usize = 256;
-        for c in self.0.chars().take(CHARS_MAX) {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_fmt(format_args!("{c}"))? }
-        }
-        if self.0.chars().nth(CHARS_MAX).is_some() { f.write_str("…") } else { Ok(()) }
     }
 }

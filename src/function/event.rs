@@ -4,15 +4,18 @@
 //!   its pointer is 0 and its length true.
 //! - Writing allocates nothing.
 
+use serde::{Deserialize, Serialize};
 use weir_abi::{HEADER_LEN, flags, header, kind, want};
 
 use super::guest::Buffer;
+use super::host::splitmix;
+use super::{FNV_BASIS, fnv1a};
 use crate::config::Qos;
 use crate::field::{Codec, Fields, PathId};
 use crate::time::{TimeQuality, WallMillis};
 
 /// Kind of event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u16)]
 pub enum EventKind {
     /// A message from the broker or another function: `on_event`.
@@ -27,8 +30,10 @@ pub enum EventKind {
 pub struct Invocation<'a> {
     /// Kind of event.
     pub kind: EventKind,
-    /// Number of the invocation: the same when it is run again (it seeds `random`).
+    /// The event's number in the books; invocations of one message share it.
     pub sequence: u64,
+    /// What `random` gives.
+    pub seed: Seed,
     /// Event time.
     pub time_ms: WallMillis,
     /// How far the event time can be trusted.
@@ -51,6 +56,37 @@ pub struct Invocation<'a> {
     pub payload: &'a [u8],
     /// How fields are read from them.
     pub codec: Codec,
+}
+
+/// Where the bytes of `random` come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// From the event: event time, topic and payload, and which call of the event's it is (0: the first). An interval has
+    /// neither topic nor payload; it counts by the place of its trigger.
+    OfCall(u32),
+    /// As it was when the invocation failed: a replay.
+    Given(u64),
+}
+
+impl Default for Seed {
+    fn default() -> Self {
+        Self::OfCall(0)
+    }
+}
+
+impl Invocation<'_> {
+    /// The number that seeds `random`.
+    #[must_use]
+    pub fn random_seed(&self) -> u64 {
+        let call = match self.seed {
+            Seed::Given(seed) => return seed,
+            Seed::OfCall(call) => call,
+        };
+        let numbers = [self.time_ms as u64, self.topic.len() as u64, u64::from(call), self.kind as u64];
+        let mut seed = numbers.iter().fold(FNV_BASIS, |hash, number| fnv1a(hash, &number.to_le_bytes()));
+        seed = fnv1a(fnv1a(seed, self.topic.as_bytes()), self.payload);
+        splitmix(&mut seed)
+    }
 }
 
 const HEADER: usize = HEADER_LEN as usize;

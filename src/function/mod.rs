@@ -28,7 +28,7 @@ pub mod usage;
 mod tests;
 
 pub use error::{CallError, Fault, LoadError, Scene};
-pub use event::{EventKind, Invocation};
+pub use event::{EventKind, Invocation, Seed};
 pub use host::Bindings;
 pub use limits::{GrowthRefused, MODULE_BYTES_MAX, Pool};
 pub use staged::{Emit, LogLine, MeterOp, Staged};
@@ -39,14 +39,17 @@ use core::fmt;
 use weir_abi::{EXPORT_BUFFER, EXPORT_EVENT, EXPORT_INTERVAL, EXPORT_START, verdict};
 
 use self::guest::{Allowance, Guest, Halt, Program};
-use self::host::{Call, Host, Phase};
+use self::host::{Call, CallSet, Host, Phase};
 use self::image::Image;
 use self::limits::Limiter;
 use self::state::TakeChange;
-use crate::field::{Fields, PathId, Paths};
+use crate::field::{FieldKind, Fields, Path, PathId, Paths, Value};
 use crate::manifest::{InstancePolicy, Manifest};
 use crate::time::Stopwatch;
 use crate::units::{Bytes, Fuel, Millis};
+
+/// Most fuel for `weir_buf` and for `on_start`, whatever the manifest grants: some 50 ms on the reference machine.
+pub const START_FUEL_MAX: Fuel = Fuel(50_000_000);
 
 /// What a handler decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,8 @@ enum Body {
 pub struct Function {
     name: String,
     digest: u64,
+    /// What the topic of a kept message gets in front.
+    keep_prefix_len: usize,
     fuel: Fuel,
     time: Millis,
     program: Program,
@@ -153,6 +158,7 @@ impl Function {
         let mut function = Self {
             name: manifest.name.clone(),
             digest: digest(wasm),
+            keep_prefix_len: manifest.keep_prefix.len(),
             fuel: manifest.limits.fuel,
             time: manifest.limits.time,
             program,
@@ -204,8 +210,10 @@ impl Function {
     }
 
     fn run_start(&mut self, watch: &mut dyn Stopwatch) -> Result<(), LoadError> {
-        let (fuel, digest) = (self.fuel, self.digest);
-        let allowance = self.allowance(watch.mono_us());
+        // A start binds and reads settings. Whatever a manifest grants itself, loading stays short: nothing else bounds it where
+        // the clock stands still (`weir check`).
+        let (fuel, digest) = (self.fuel.min(START_FUEL_MAX), self.digest);
+        let allowance = Allowance { fuel, ..self.allowance(watch.mono_us()) };
         let Body::Live(guest) = &mut self.body else {
             return Err(LoadError::Interpreter { what: "there is no instance".to_owned() });
         };
@@ -220,7 +228,7 @@ impl Function {
         self.usage.fuel += fuel.0.saturating_sub(guest.fuel_left());
         match asked {
             Ok(checked) => checked?,
-            Err(halt) => return Err(self.start_failed(halt, EXPORT_BUFFER)),
+            Err(halt) => return Err(self.start_failed(halt, EXPORT_BUFFER, fuel)),
         }
         if let Some(on_start) = guest.on_start {
             let started = guest.run(on_start, (), allowance, watch);
@@ -228,7 +236,7 @@ impl Function {
             match started {
                 Ok(0..) => {}
                 Ok(code) => return Err(LoadError::StartRefused { code }),
-                Err(halt) => return Err(self.start_failed(halt, EXPORT_START)),
+                Err(halt) => return Err(self.start_failed(halt, EXPORT_START, fuel)),
             }
         }
         guest.check_buffer(guest.store.data().bindings.f64.len())?;
@@ -248,23 +256,23 @@ impl Function {
         };
     }
 
-    fn start_failed(&self, halt: Halt, handler: &'static str) -> LoadError {
+    fn start_failed(&self, halt: Halt, handler: &'static str, fuel: Fuel) -> LoadError {
         match halt {
             Halt::NoNumber { key, value } => LoadError::NoNumber { key, value },
-            halt => LoadError::StartFailed(Box::new(self.failed(halt, handler))),
+            halt => LoadError::StartFailed(Box::new(self.failed(halt, handler, fuel))),
         }
     }
 
-    /// A halt with its scene.
-    fn failed(&self, halt: Halt, handler: &'static str) -> CallError {
+    /// A halt with its scene; `fuel` is what was allowed.
+    fn failed(&self, halt: Halt, handler: &'static str, fuel: Fuel) -> CallError {
         let scene = Box::new(match &self.body {
-            Body::Live(guest) => guest.scene(handler, &self.program.facts, self.fuel),
+            Body::Live(guest) => guest.scene(handler, &self.program.facts, fuel),
             _ => Scene::default(),
         });
         match halt {
             Halt::Trap(what) => CallError::Trapped { what, scene },
             Halt::Abort(text) => CallError::Aborted { text, scene },
-            Halt::OutOfFuel => CallError::OutOfFuel { allowed: self.fuel, scene },
+            Halt::OutOfFuel => CallError::OutOfFuel { allowed: fuel, scene },
             Halt::OutOfMemory(refused) => CallError::OutOfMemory { refused, scene },
             Halt::TimedOut => CallError::TimedOut { allowed: self.time, scene },
             Halt::NoNumber { key, value } => {
@@ -297,8 +305,11 @@ impl Function {
             host.state.clear_staged();
         }
         let host = self.host();
-        let (bytes_out, peak) = (host.staged.emit_bytes() as u64, host.limiter.peak().0);
-        self.usage.bytes_out += bytes_out;
+        let (mut bytes_out, peak) = (host.staged.emit_bytes(), host.limiter.peak().0);
+        if outcome == Ok(Verdict::Keep) {
+            bytes_out += self.keep_prefix_len + invocation.topic.len() + invocation.payload.len();
+        }
+        self.usage.bytes_out += bytes_out as u64;
         self.usage.peak_memory = self.usage.peak_memory.max(peak);
         self.usage.time_us += watch.mono_us().saturating_sub(began_us);
         outcome
@@ -323,8 +334,7 @@ impl Function {
             EventKind::Interval => guest.on_interval,
         };
         let Some(function) = function else { return Err(no_instance(&format_args!("it exports no `{handler}`"))) };
-        let reads_payload = self.program.facts.calls.has_any(Call::READS_PAYLOAD);
-        prepare(guest.store.data_mut(), invocation, fields, &self.typed_paths, reads_payload, self.digest);
+        prepare(guest.store.data_mut(), invocation, fields, &self.typed_paths, self.program.facts.calls);
         let buffer = guest.buffer;
         let memory = guest.memory.data_mut(&mut guest.store);
         event::write(memory, buffer, invocation, self.bindings.want, &self.f64_paths, fields)
@@ -335,7 +345,7 @@ impl Function {
         match returned {
             Ok(number) => self.judge(number, invocation.kind),
             Err(halt) => {
-                let error = self.failed(halt, handler);
+                let error = self.failed(halt, handler, self.fuel);
                 self.throw_away();
                 Err(error)
             }
@@ -414,7 +424,7 @@ impl Function {
         &self.name
     }
 
-    /// 64-bit FNV-1a of the module: tells versions apart in reports and seeds `random`. No protection against forgery.
+    /// 64-bit FNV-1a of the module: tells versions apart in reports and dead letters. No protection against forgery.
     #[must_use]
     pub const fn digest(&self) -> u64 {
         self.digest
@@ -460,6 +470,19 @@ impl Function {
     #[must_use]
     pub fn staged(&self) -> &Staged {
         &self.host().staged
+    }
+
+    /// Whether the last call emitted, metered or stored anything.
+    #[must_use]
+    pub fn left_something(&self) -> bool {
+        let Host { staged, state, .. } = self.host();
+        0 < staged.emits().len() + staged.meters().len() + state.staged_len()
+    }
+
+    /// The fields bound as numbers that are there and are no finite numbers.
+    pub fn misfits<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = (&'a Path, Value)> {
+        let bound = self.bindings.f64.iter().zip(&self.f64_paths).map(|(path, id)| (path, fields.value(*id)));
+        bound.filter(|(_, value)| value.kind() != FieldKind::Absent && !value.f64().is_some_and(f64::is_finite))
     }
 
     /// What the last call put and deleted becomes the durable state, and dirty.
@@ -517,21 +540,15 @@ impl Function {
 }
 
 /// The host's side of an invocation.
-fn prepare(
-    host: &mut Host,
-    invocation: &Invocation<'_>,
-    fields: &Fields,
-    typed: &[PathId],
-    reads_payload: bool,
-    digest: u64,
-) {
+fn prepare(host: &mut Host, invocation: &Invocation<'_>, fields: &Fields, typed: &[PathId], calls: CallSet) {
     let message = invocation.kind == EventKind::Message;
     let view = &mut host.view;
     (view.now_ms, view.codec) = (invocation.now_ms, invocation.codec);
-    let mut seed = invocation.sequence;
-    view.random = digest ^ host::splitmix(&mut seed);
+    if calls.has(Call::Random) {
+        view.random = invocation.random_seed();
+    }
     view.payload.clear();
-    if reads_payload && message {
+    if calls.has_any(Call::READS_PAYLOAD) && message {
         view.payload.extend_from_slice(invocation.payload);
     }
     view.values.clear();
@@ -544,7 +561,14 @@ fn no_instance(reason: &dyn fmt::Display) -> CallError {
     CallError::Broken { reason: reason.to_string() }
 }
 
-/// 64-bit FNV-1a (Fowler, Noll, Vo; draft-eastlake-fnv §2).
 fn digest(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(FNV_BASIS, bytes)
+}
+
+/// Where [`fnv1a`] begins.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// 64-bit FNV-1a (Fowler, Noll, Vo; draft-eastlake-fnv §2), going on from `hash`.
+fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -6,6 +6,8 @@
 
 use wasmparser::{Name, NameSectionReader};
 
+use crate::printable::cut;
+
 /// Largest name section that is read.
 pub const SECTION_BYTES_MAX: usize = 64 << 10;
 /// Bytes kept of one name.
@@ -64,13 +66,4 @@ impl Names {
             Err(_) => format!("func {function}"),
         }
     }
-}
-
-/// The longest prefix of whole characters within `bytes_max`.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

@@ -3,7 +3,7 @@
 //! - Totals only grow; they are durable (an entry's value) and survive restarts.
 //! - Form of [`Usage`]: varints in the order of the fields; fields that a later version appends read as 0.
 
-use crate::entry::{put_varint, take_varint};
+use crate::entry::{COUNT_MAX, put_varint, take_varint};
 use crate::time::WallMillis;
 
 /// Kinds of failed invocations.
@@ -71,7 +71,7 @@ pub struct Usage {
     pub time_us: u64,
     /// Payload bytes handed in.
     pub bytes_in: u64,
-    /// Bytes emitted (topics and payloads) by calls that succeeded.
+    /// Bytes put out (topics and payloads) by calls that succeeded: emitted, or kept.
     pub bytes_out: u64,
     /// Largest linear memory, bytes.
     pub peak_memory: u64,
@@ -122,6 +122,12 @@ impl Usage {
             *value = value.saturating_sub(before);
         }
         difference
+    }
+
+    /// Whether a gateway can have counted so far: of what lies on flash, nothing else may be added to.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.fields().into_iter().chain(self.errors).all(|count| count <= COUNT_MAX)
     }
 
     /// Appends the durable form.

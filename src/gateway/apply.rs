@@ -1,6 +1,6 @@
 //! What an invocation leaves: its staged effects on success, a dead letter otherwise.
 
-use super::message::{Chain, Job, Turn};
+use super::message::{Chain, Turn};
 use super::outlets::{Aggregates, Outlets};
 use super::{Gateway, Slot};
 use crate::dead_letter::DeadLetter;
@@ -13,8 +13,27 @@ use crate::time::Stopwatch;
 use crate::units::Bytes;
 use crate::window::FoldTime;
 
-/// Most bytes of a failed message's payload that its dead letter keeps.
-const DEAD_LETTER_PAYLOAD_MAX: usize = 4096;
+/// A dead letter keeps a payload whole that takes at most this part of its lane, and all of a batch half of it.
+const LETTER_DIVISOR: usize = 4;
+/// What is left of a larger one.
+const CUT_PAYLOAD_MAX: usize = 4096;
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failure<'a> {
+    /// In a word.
+    pub kind: &'static str,
+    /// For people.
+    pub what: &'a str,
+    /// Length of the payload, where not all of it was taken in.
+    pub payload_len: Option<u64>,
+}
+
+impl<'a> Failure<'a> {
+    pub const fn new(kind: &'static str, what: &'a str) -> Self {
+        Self { kind, what, payload_len: None }
+    }
+}
 
 impl Gateway {
     /// Applies what a successful invocation has staged.
@@ -28,7 +47,7 @@ impl Gateway {
         chain: &mut Chain,
     ) {
         self.fold(turn, slot, invocation);
-        let Turn { now, effects, course } = turn;
+        let Turn { now, effects, course, .. } = turn;
         let Self { slots, outbox, books, routing, hops_max, kept_topic, .. } = self;
         let mut outlets = Outlets {
             now: *now,
@@ -51,20 +70,19 @@ impl Gateway {
             kept_topic.push_str(invocation.topic);
             outlets.output(name, kept_topic, invocation.payload, hops);
         }
-        outlets.course.absorbed |= verdict == Verdict::Done;
+        outlets.course.absorbed |= verdict == Verdict::Done && function.left_something();
         function.commit_state();
         if core::mem::take(&mut turn.course.hop_limited) {
             self.hop_limited += 1;
             let what =
                 format!("the chain is longer than gateway.hops-max ({}), or has too many outputs", self.hops_max);
-            let job = Job { topic: invocation.topic, payload: invocation.payload, hops, ..Job::of_interval() };
-            self.dead_letter(turn, Some(slot), "hop-limit", &what, &job, invocation.device);
+            self.dead_letter(turn, Some(slot), Failure::new("hop-limit", &what), invocation, hops);
         }
     }
 
     /// Folds what the function has metered into the windows.
     fn fold(&mut self, turn: &mut Turn<'_>, slot: usize, invocation: &Invocation<'_>) {
-        let Turn { now, effects, course } = turn;
+        let Turn { now, effects, course, .. } = turn;
         let now = *now;
         let Self { slots, outbox, books, windows, bytes, aggregates_lost, fold_counts, .. } = self;
         let Slot { function, meter_first, .. } = &slots[slot];
@@ -88,49 +106,73 @@ impl Gateway {
         }
     }
 
-    /// Keeps a message that could not be handled, with the reason, where it can be listed and replayed.
+    /// Keeps an event that could not be handled, with the reason, where it can be listed and replayed.
     pub(super) fn dead_letter(
         &mut self,
         turn: &mut Turn<'_>,
         slot: Option<usize>,
-        kind: &'static str,
-        what: &str,
-        job: &Job<'_>,
-        device: &str,
+        failure: Failure<'_>,
+        invocation: &Invocation<'_>,
+        hops: u8,
     ) {
-        let Turn { now, effects, course } = turn;
+        let Turn { now, effects, course, .. } = turn;
         course.failed = true;
-        let (function, version) = slot.map_or(("", ""), |slot| (&*self.slots[slot].name, &*self.slots[slot].version));
-        let letter = DeadLetter {
-            function: function.into(),
-            version: version.into(),
-            kind: kind.into(),
-            message: what.into(),
-            topic: job.topic.into(),
-            device: device.into(),
-            at_ms: now.wall_ms,
-            payload_len: job.payload.len() as u64,
-            payload: (&job.payload[..job.payload.len().min(DEAD_LETTER_PAYLOAD_MAX)]).into(),
-        };
-        let mut payload = Vec::new();
-        letter.encode(&mut payload);
-        if let Some(unsaid) = self.complaints.note(slot, kind, *now) {
-            let more = if unsaid == 0 { String::new() } else { format!("; {unsaid} like it passed unsaid") };
-            effects.say(log::Level::Warn, function, format!("dead letter ({kind}) on {}: {what}{more}", job.topic));
+        let Failure { kind, what, .. } = failure;
+        let slot_of = slot.map(|slot| &self.slots[slot]);
+        let (function, version) = slot_of.map_or(("", ""), |slot| (&*slot.name, &*slot.version));
+        if let Some(more) = self.complaints.due(slot, kind, *now) {
+            effects.say(
+                log::Level::Warn,
+                function,
+                format!("dead letter ({kind}) on {}: {what}{more}", invocation.topic),
+            );
         }
         let Some(lane) = self.dead_letter_lane else {
             self.dead_letters_lost += 1;
             return;
         };
+        let payload = invocation.payload;
+        let payload_len = failure.payload_len.unwrap_or(payload.len() as u64);
+        let its = &self.outbox.lanes()[lane];
+        let bytes_max = its.config().bytes_max.as_usize();
+        // Room for whole ones is bounded, so that many in one batch leave it to the others to be there at all.
+        let whole_max = (bytes_max / LETTER_DIVISOR).min((bytes_max / 2).saturating_sub(its.staged_bytes()));
+        let kept_len = if payload.len() <= whole_max { payload.len() } else { payload.len().min(CUT_PAYLOAD_MAX) };
+        let letter = DeadLetter {
+            function: function.into(),
+            version: version.into(),
+            digest: slot_of.map_or(0, |slot| slot.function.digest()),
+            kind: kind.into(),
+            message: what.into(),
+            topic: invocation.topic.into(),
+            device: invocation.device.into(),
+            at_ms: invocation.now_ms,
+            event_ms: invocation.time_ms,
+            quality: invocation.quality,
+            time_from_payload: invocation.time_from_payload,
+            event: invocation.kind,
+            sequence: invocation.sequence,
+            seed: invocation.random_seed(),
+            hops,
+            chained: invocation.chained,
+            retained: invocation.retained,
+            qos: invocation.qos,
+            codec: invocation.codec,
+            payload_len,
+            truncated: (kept_len as u64) < payload_len,
+            payload: (&payload[..kept_len]).into(),
+        };
+        let mut bytes = Vec::new();
+        letter.encode(&mut bytes);
         let record = Record {
             kind: RecordKind::DeadLetter,
             closes_message: false,
             at_ms: now.wall_ms,
             quality: now.quality,
-            hops: job.hops,
+            hops,
             source: function,
-            topic: job.topic,
-            payload: &payload,
+            topic: invocation.topic,
+            payload: &bytes,
         };
         match self.outbox.offer(lane, &record, &mut self.books, &mut effects.releases) {
             Offer::Queued { .. } => {}

@@ -1,4 +1,4 @@
-//! Which dead letters are worth a log line: the first of each function and kind at once, then one at growing intervals, with the
+//! Which dead letters and doubts are worth a log line: the first of each function and kind at once, then one at growing intervals, with the
 //! number that passed unsaid. All of them are in the lane of dead letters and in the counters; a flood of poison must not become
 //! a flood of lines, which wear the same flash.
 
@@ -11,13 +11,23 @@ pub(super) struct Complaints(Vec<(Option<usize>, &'static str, Complaint<()>)>);
 
 impl Complaints {
     /// `Some(n)`: say it now; `n` like it passed unsaid.
-    pub fn note(&mut self, slot: Option<usize>, kind: &'static str, now: Now) -> Option<u32> {
+    fn note(&mut self, slot: Option<usize>, kind: &'static str, now: Now) -> Option<u32> {
         let known = self.0.iter().position(|(of, about, _)| (*of, *about) == (slot, kind));
         let index = known.unwrap_or_else(|| {
             self.0.push((slot, kind, Complaint::default()));
             self.0.len() - 1
         });
         self.0[index].2.note(now.mono_us / 1000, ())
+    }
+}
+
+impl Complaints {
+    /// `Some`: say it now, with this at its end.
+    pub fn due(&mut self, slot: Option<usize>, kind: &'static str, now: Now) -> Option<String> {
+        match self.note(slot, kind, now)? {
+            0 => Some(String::new()),
+            unsaid => Some(format!("; {unsaid} like it passed unsaid")),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What happens by itself: intervals, windows that close, records that expire.
 
 use super::Gateway;
-use super::message::{Job, Turn};
+use super::apply::Failure;
+use super::message::Turn;
 use super::outlets::Aggregates;
 use crate::effect::Effects;
 use crate::field::Fields;
-use crate::function::{EventKind, Invocation};
+use crate::function::{EventKind, Invocation, Seed};
 use crate::time::{Now, STEP_MIN_MS, Shift, TimeQuality, WallMillis};
 
 /// An interval trigger.
@@ -41,7 +42,8 @@ impl Gateway {
             now.mono_us + wait_ms.saturating_mul(1000).min(EXPIRY_CHECK_US)
         });
         let intervals = self.intervals.iter().map(|interval| interval.next_us).min();
-        windows.into_iter().chain(expiry).chain(intervals).min()
+        let usage = self.usage_periods.as_ref().map(|periods| periods.next_us);
+        windows.into_iter().chain(expiry).chain(intervals).chain(usage).min()
     }
 
     pub(super) fn on_tick(&mut self, now: Now, effects: &mut Effects) {
@@ -51,6 +53,7 @@ impl Gateway {
             }
         }
         self.close_windows(now, effects);
+        self.tell_usage(now, effects);
         let age_ms = self.timeline.age(now);
         self.dirty |= self.outbox.expire(age_ms, &mut self.books, &mut effects.releases);
     }
@@ -88,12 +91,14 @@ impl Gateway {
         // After a long stop the interval is run once, not once for each time it was missed.
         let missed = (now.mono_us - interval.next_us) / interval.every_us;
         interval.next_us += (missed + 1) * interval.every_us;
+        let late_us = now.mono_us - (interval.next_us - interval.every_us);
         let slot = interval.slot;
         self.dirty = true;
         let invocation = Invocation {
             kind: EventKind::Interval,
             sequence: self.books.received,
-            time_ms: now.wall_ms,
+            seed: Seed::OfCall(u32::try_from(index).unwrap_or(u32::MAX)),
+            time_ms: now.wall_ms.saturating_sub_unsigned(late_us / 1000),
             quality: now.quality,
             now_ms: now.wall_ms,
             ..Invocation::default()
@@ -108,8 +113,8 @@ impl Gateway {
                 self.run_chain(&mut turn, &mut scratch);
             }
             Err(error) => {
-                let (kind, what) = (error.kind().name(), error.to_string());
-                self.dead_letter(&mut turn, Some(slot), kind, &what, &Job::of_interval(), "");
+                let what = error.to_string();
+                self.dead_letter(&mut turn, Some(slot), Failure::new(error.kind().name(), &what), &invocation, 0);
             }
         }
         self.scratch = scratch;

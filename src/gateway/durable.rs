@@ -6,11 +6,12 @@ use super::complaints::Complaints;
 use super::message::Scratch;
 use super::outlets::Aggregates;
 use super::routing::{Routing, RoutingError};
+use super::usage::{Period, Periods};
 use super::{FoldCounts, Gateway, Slot, deadline::Interval};
 use crate::books::Books;
 use crate::config::{Config, Trigger};
 use crate::effect::Effects;
-use crate::entry::{Entries, Space, put_varint, take_varint, unzigzag, zigzag};
+use crate::entry::{Entries, Space, put_varint, take_count, take_varint, unzigzag, zigzag};
 use crate::field::Paths;
 use crate::function::{Function, Usage};
 use crate::manifest::MeterSpec;
@@ -41,6 +42,8 @@ impl core::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 const CLOCK_KEY: &[u8] = b"clock";
+/// The end of the year 9999: no clock of ours has been there.
+const WALL_MS_MAX: i64 = 253_402_300_799_999;
 const BOOKS_KEY: &[u8] = b"books";
 
 impl Gateway {
@@ -72,7 +75,9 @@ impl Gateway {
                 report: function_config.report,
                 meter_first,
                 filtered: 0,
+                misfits: 0,
                 usage_dirty: false,
+                period: None,
             });
         }
         let reads: Vec<bool> = slots.iter().map(|slot| slot.function.reads_fields()).collect();
@@ -84,6 +89,7 @@ impl Gateway {
             hops_max: config.hops_max,
             routing,
             intervals: intervals(config, now),
+            usage_periods: None,
             paths,
             windows: Windows::new(meters).map_err(StartError::Windows)?,
             dead_letter_lane: outbox.lane_named("dead-letter"),
@@ -106,6 +112,9 @@ impl Gateway {
             slots,
         };
         gateway.recover(recovered, now, effects);
+        let begun = gateway.timeline.peek(now);
+        gateway.usage_periods = Periods::new(config, &mut gateway.slots, begun);
+        gateway.dirty |= gateway.usage_periods.is_some();
         Ok(gateway)
     }
 
@@ -168,7 +177,11 @@ impl Gateway {
             }
             space if space == Space::Usage as u8 => {
                 let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
-                slot.function.restore_usage(&Usage::decode(value)?);
+                slot.function.restore_usage(&Usage::decode(value).filter(Usage::is_possible)?);
+            }
+            space if space == Space::Period as u8 => {
+                let slot = self.slots.iter_mut().find(|slot| slot.is_called(rest))?;
+                slot.period = Some(Period::decode(value)?);
             }
             _ => return None,
         }
@@ -176,10 +189,14 @@ impl Gateway {
     }
 
     fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
-        self.commit = take_varint(&mut value)?;
+        let commit = take_count(&mut value)?;
         let mut time = || take_varint(&mut value).map(unzigzag);
         let (wall_ms, age_ms) = (time()?, time()?);
+        if !(0..=WALL_MS_MAX).contains(&wall_ms) || !(-WALL_MS_MAX..=WALL_MS_MAX).contains(&age_ms) {
+            return None;
+        }
         let quality = TimeQuality::from_code(*value.first()?);
+        self.commit = commit;
         self.timeline.restore(Kept { wall_ms, quality, age_ms }, now);
         Some(())
     }
@@ -211,11 +228,12 @@ impl Gateway {
     pub fn export(&mut self, now: Now, entries: &mut Entries) {
         let kept = self.timeline.kept(now);
         self.windows.export(entries);
-        for slot in &self.slots {
+        for slot in &mut self.slots {
             for (key, value) in slot.function.state_entries() {
                 entries.put(&[&[Space::State as u8], slot.name.as_bytes(), &[0], key], value);
             }
             slot.save_usage(entries, &mut self.bytes);
+            slot.save_period(true, entries, &mut self.bytes);
         }
         self.marks.export(entries);
         self.outbox.export(entries);
@@ -242,7 +260,7 @@ fn function_of(key: &[u8]) -> Option<&[u8]> {
     let (space, rest) = key.split_first()?;
     match *space {
         space if space == Space::State as u8 => Some(&rest[..rest.iter().position(|byte| *byte == 0)?]),
-        space if space == Space::Usage as u8 => Some(rest),
+        space if space == Space::Usage as u8 || space == Space::Period as u8 => Some(rest),
         _ => None,
     }
 }
@@ -264,6 +282,7 @@ impl Slot {
         if core::mem::take(&mut self.usage_dirty) {
             self.save_usage(entries, scratch);
         }
+        self.save_period(false, entries, scratch);
     }
 
     fn save_usage(&self, entries: &mut Entries, scratch: &mut Vec<u8>) {

@@ -2,17 +2,19 @@
 
 use std::io::Write as _;
 
+use super::apply::Failure;
+use super::doubts::Doubts;
 use super::routing::{Device, Listener, topic_level};
 use super::{Gateway, scans::Scans};
 use crate::books::{DropReason, Fate};
 use crate::budget::costs;
-use crate::config::{Qos, RetainedPolicy, TimeUnit};
+use crate::config::{Qos, RetainedPolicy};
 use crate::effect::{Ack, Effects};
 use crate::event::{Message, Poison};
 use crate::field::{FieldKind, Fields, Value};
-use crate::function::{EventKind, Invocation};
+use crate::function::{Invocation, Seed};
 use crate::marks::Marks;
-use crate::time::{Now, TimeQuality, WallMillis};
+use crate::time::{Now, TimeQuality};
 use crate::trigger::TriggerId;
 
 /// Buffers that every message uses again.
@@ -91,11 +93,13 @@ pub(super) struct Turn<'e> {
     pub now: Now,
     pub effects: &'e mut Effects,
     pub course: Course,
+    /// Functions called so far: the number of the next call.
+    calls: u32,
 }
 
 impl<'e> Turn<'e> {
     pub fn new(now: Now, effects: &'e mut Effects) -> Self {
-        Self { now, effects, course: Course::default() }
+        Self { now, effects, course: Course::default(), calls: 0 }
     }
 }
 
@@ -111,10 +115,22 @@ pub(super) struct Course {
     pub newest: Option<(usize, u64, usize)>,
 }
 
-impl Job<'_> {
-    /// An interval has no message.
-    pub const fn of_interval() -> Self {
-        Self { topic: "", payload: &[], hops: 0, qos: Qos::AtMostOnce, retained: false, resubscribed: false }
+impl<'a> Job<'a> {
+    /// The call that is due for the job, as far as no trigger has a say in it.
+    fn invocation(&self, turn: &Turn<'_>, sequence: u64) -> Invocation<'a> {
+        Invocation {
+            sequence,
+            seed: Seed::OfCall(turn.calls),
+            time_ms: turn.now.wall_ms,
+            quality: turn.now.quality,
+            now_ms: turn.now.wall_ms,
+            topic: self.topic,
+            payload: self.payload,
+            qos: self.qos,
+            retained: self.retained,
+            chained: 0 < self.hops,
+            ..Invocation::default()
+        }
     }
 }
 
@@ -142,7 +158,8 @@ impl Gateway {
                 message.payload.len(),
                 self.payload_max
             );
-            self.dead_letter(&mut turn, None, "too-large", &what, &job, "");
+            let invocation = job.invocation(&turn, self.books.received);
+            self.dead_letter(&mut turn, None, Failure::new("too-large", &what), &invocation, 0);
         } else {
             let mut scratch = core::mem::take(&mut self.scratch);
             scratch.chain.clear();
@@ -172,7 +189,9 @@ impl Gateway {
             resubscribed: false,
         };
         let mut turn = Turn::new(now, effects);
-        self.dead_letter(&mut turn, None, "poison", poison.reason, &job, "");
+        let invocation = job.invocation(&turn, self.books.received);
+        let failure = Failure { payload_len: Some(poison.payload_len), ..Failure::new("poison", poison.reason) };
+        self.dead_letter(&mut turn, None, failure, &invocation, 0);
         let course = turn.course;
         self.settle(&course);
     }
@@ -229,54 +248,50 @@ impl Gateway {
         matched.sort_unstable();
         scratch.scans.forget();
         for id in &matched {
-            self.wake(turn, usize::from(*id), job, chained, scratch);
+            self.wake(turn, usize::from(*id), job, scratch);
         }
         scratch.matched = matched;
     }
 
     /// Calls one function for the job, if its trigger's policy and filter let it.
-    fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
+    fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, scratch: &mut Scratch) {
         let now = turn.now;
         let listener = &self.routing.listeners[listener];
         let slot = listener.slot;
         if job.retained && !takes_retained(listener.retained, job.resubscribed) {
             return;
         }
+        let mut invocation = Invocation { codec: listener.codec, ..job.invocation(turn, self.books.received) };
         let fields = match scratch.scans.read(listener, &self.paths, job.payload) {
             Ok(fields) => fields,
             Err(malformed) => {
                 let what = format!("malformed {:?} at byte {}: {}", listener.codec, malformed.at, malformed.what);
-                return self.dead_letter(turn, Some(slot), "malformed", &what, job, "");
+                return self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, job.hops);
             }
         };
-        let device = device_of(listener, job, fields, &mut scratch.device);
+        invocation.device = device_of(listener, job, fields, &mut scratch.device);
         if let Some(pattern) = &listener.pattern
-            && !pattern.matches(fields, job.payload, job.topic, device)
+            && !pattern.matches(fields, job.payload, job.topic, invocation.device)
         {
             self.slots[slot].filtered += 1;
             return;
         }
-        let time = event_time(listener, fields, now, self.future_skew_max_ms);
-        self.skewed += u64::from(time.is_skewed);
-        let invocation = Invocation {
-            kind: EventKind::Message,
-            sequence: self.books.received,
-            time_ms: time.ms,
+        let slot_of = &mut self.slots[slot];
+        let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
+        let doubted = doubts.time(listener, fields, self.future_skew_max_ms, &slot_of.name, &mut invocation);
+        if doubted {
             // The device's clock and ours do not agree, so neither is to be trusted much.
-            quality: if time.is_skewed { now.quality.min(TimeQuality::Restored) } else { now.quality },
-            time_from_payload: time.from_payload,
-            now_ms: now.wall_ms,
-            topic: job.topic,
-            payload: job.payload,
-            device,
-            qos: job.qos,
-            retained: job.retained,
-            chained,
-            codec: listener.codec,
-        };
+            invocation.quality = invocation.quality.min(TimeQuality::Restored);
+        }
+        self.skewed += u64::from(doubted);
+        slot_of.misfits += doubts.numbers(slot_of, fields, &invocation);
+        turn.calls += 1;
         match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
-            Err(error) => self.dead_letter(turn, Some(slot), error.kind().name(), &error.to_string(), job, device),
+            Err(error) => {
+                let what = error.to_string();
+                self.dead_letter(turn, Some(slot), Failure::new(error.kind().name(), &what), &invocation, job.hops);
+            }
         }
     }
 }
@@ -300,9 +315,6 @@ fn device_of<'a>(listener: &Listener, job: &Job<'a>, fields: &Fields, buffer: &'
     }
 }
 
-/// The year 2200: no device of today means a later time.
-const PAYLOAD_TIME_MAX_MS: WallMillis = 7_258_118_400_000;
-
 /// Longest name of a device that is read from a payload; a longer one is cut.
 const DEVICE_BYTES_MAX: usize = 128;
 
@@ -316,32 +328,4 @@ fn device_name(value: Value, payload: &[u8], name: &mut Vec<u8>) {
     {
         name.extend(text.take(DEVICE_BYTES_MAX));
     }
-}
-
-/// When an event happened.
-struct EventTime {
-    ms: WallMillis,
-    from_payload: bool,
-    /// The payload told a time that cannot be.
-    is_skewed: bool,
-}
-
-/// The event's time: the payload's where the trigger names a field, bounded against the future; else the arrival. A clock that
-/// is not set cannot say what lies in the future.
-fn event_time(listener: &Listener, fields: &Fields, now: Now, skew_max_ms: i64) -> EventTime {
-    let arrival = |is_skewed| EventTime { ms: now.wall_ms, from_payload: false, is_skewed };
-    let Some((path, unit)) = listener.time else { return arrival(false) };
-    let Some(number) = fields.f64(path) else { return arrival(false) };
-    let ms = match unit {
-        TimeUnit::Seconds => number * 1000.0,
-        TimeUnit::Milliseconds => number,
-    };
-    let latest = match now.quality {
-        TimeQuality::Synced => now.wall_ms.saturating_add(skew_max_ms),
-        _ => PAYLOAD_TIME_MAX_MS,
-    };
-    if ms.is_nan() || ms < 0.0 || latest as f64 <= ms {
-        return arrival(true);
-    }
-    EventTime { ms: ms as WallMillis, from_payload: true, is_skewed: false }
 }

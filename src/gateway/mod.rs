@@ -8,12 +8,14 @@
 mod apply;
 mod complaints;
 mod deadline;
+mod doubts;
 mod durable;
 mod message;
 mod outlets;
 mod routing;
 mod scans;
 mod status;
+mod usage;
 
 use crate::books::{Books, DropReason};
 use crate::effect::Effects;
@@ -33,6 +35,7 @@ use complaints::Complaints;
 use deadline::Interval;
 use message::Scratch;
 use routing::Routing;
+use usage::{Period, Periods};
 
 /// A function in its place: the guest, and what the site says of it.
 struct Slot {
@@ -45,7 +48,11 @@ struct Slot {
     meter_first: u16,
     /// Messages that its declarative filters turned away.
     filtered: u64,
+    /// Fields that it reads as numbers and that were something else.
+    misfits: u64,
     usage_dirty: bool,
+    /// The running period of usage, if the site wants records of them (or once did).
+    period: Option<Period>,
 }
 
 /// The whole gateway.
@@ -56,6 +63,7 @@ pub struct Gateway {
     slots: Vec<Slot>,
     routing: Routing,
     intervals: Vec<Interval>,
+    usage_periods: Option<Periods>,
     paths: Paths,
     windows: Windows,
     outbox: Outbox,

@@ -58,7 +58,7 @@ impl Outlets<'_> {
     }
 }
 
-/// Where partial aggregates go: into the lane that takes their meter's topic.
+/// Where partial aggregates and usage records go: into the lane that takes their topic.
 pub(super) struct Aggregates<'a> {
     pub now: Now,
     pub outbox: &'a mut Outbox,
@@ -74,18 +74,23 @@ impl Aggregates<'_> {
     pub fn put(&mut self, meter: &MeterDef, aggregate: &Aggregate<'_>) {
         self.bytes.clear();
         aggregate.encode(self.bytes);
+        self.put_bytes(RecordKind::Aggregate, &meter.name, &meter.topic);
+    }
+
+    /// Puts out what is encoded in `bytes`.
+    pub fn put_bytes(&mut self, kind: RecordKind, source: &str, topic: &str) {
         let record = Record {
-            kind: RecordKind::Aggregate,
+            kind,
             closes_message: false,
             at_ms: self.now.wall_ms,
             quality: self.now.quality,
             hops: 0,
-            source: &meter.name,
-            topic: &meter.topic,
+            source,
+            topic,
             payload: self.bytes,
         };
-        // `weir check` warns where no lane takes a meter's topic; its values are acknowledged, so they go somewhere.
-        let lane = self.outbox.lane_for(&meter.topic, false).or(Some(0));
+        // `weir check` warns where no lane takes the topic; its values are acknowledged, so they go somewhere.
+        let lane = self.outbox.lane_for(topic, false).or(Some(0));
         match lane.map(|lane| self.outbox.offer(lane, &record, self.books, self.releases)) {
             Some(Offer::Queued { .. }) => {}
             Some(Offer::NoLane | Offer::NeverFits) | None => *self.lost += 1,

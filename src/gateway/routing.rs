@@ -13,6 +13,14 @@ pub(super) enum Device {
     Topic,
 }
 
+/// Where the event's time is read from.
+#[derive(Debug)]
+pub(super) struct TimeField {
+    pub path: PathId,
+    pub unit: TimeUnit,
+    pub name: String,
+}
+
 /// A message trigger, ready for use.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -20,7 +28,7 @@ pub(super) struct Listener {
     pub codec: Codec,
     pub retained: RetainedPolicy,
     pub pattern: Option<BoundPattern>,
-    pub time: Option<(PathId, TimeUnit)>,
+    pub time: Option<TimeField>,
     pub device: Device,
     /// Whether the payload must be read before the function is called.
     pub needs_fields: bool,
@@ -86,7 +94,7 @@ impl Routing {
             paths.add(&path).ok_or(RoutingError::TooManyPaths)
         };
         let time = match &trigger.time_field {
-            Some(text) => Some((path(text)?, trigger.time_unit)),
+            Some(text) => Some(TimeField { path: path(text)?, unit: trigger.time_unit, name: text.clone() }),
             None => None,
         };
         let device = match &trigger.device {

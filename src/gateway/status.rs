@@ -16,6 +16,8 @@ pub struct FunctionStatus<'a> {
     pub usage: &'a Usage,
     /// Messages that its declarative filters turned away, since the start.
     pub filtered: u64,
+    /// Fields that it reads as numbers and that were something else, since the start.
+    pub misfits: u64,
     /// Bytes of its durable state.
     pub state_bytes: u64,
 }
@@ -56,7 +58,7 @@ pub struct Status<'a> {
     pub late: u64,
     /// Values folded into an overflow key.
     pub overflow: u64,
-    /// Event times that lay too far in the future, or before 1970.
+    /// Event times that were not believed: in the future, before 2000, or no numbers.
     pub skewed: u64,
     /// Outputs stopped because a chain was too long.
     pub hop_limited: u64,
@@ -79,6 +81,7 @@ impl Gateway {
             version: &slot.version,
             usage: slot.function.usage(),
             filtered: slot.filtered,
+            misfits: slot.misfits,
             state_bytes: slot.function.state_used().0,
         });
         let lanes = self.outbox.lanes().iter().map(|lane| LaneStatus {

@@ -10,7 +10,7 @@ use crate::books::{Books, DropReason};
 use crate::config::LaneConfig;
 use crate::dead_letter::Loss;
 use crate::effect::{LaneBatch, Release};
-use crate::entry::{Entries, Space, put_varint, take_varint};
+use crate::entry::{Entries, Space, put_varint, take_count};
 use crate::frame::{self, place};
 use crate::record::{Record, RecordKind};
 use crate::store::Extent;
@@ -83,6 +83,12 @@ impl Lane {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| u64::from(extent.bytes)).sum()
+    }
+
+    /// Bytes of records that wait for the next commit.
+    #[must_use]
+    pub const fn staged_bytes(&self) -> usize {
+        self.staged.records.len()
     }
 
     /// Bytes of flash that a frame with `records` bytes takes at most, behind what is there.
@@ -355,15 +361,15 @@ impl Lane {
 
     pub(super) fn restore(&mut self, mut value: &[u8]) -> Option<()> {
         let value = &mut value;
-        self.head_seq = take_varint(value)?.min(self.next_seq);
-        self.head_message = take_varint(value)?.min(self.next_message);
-        let next_segment = u32::try_from(take_varint(value)?).ok()?;
+        self.head_seq = take_count(value)?.min(self.next_seq);
+        self.head_message = take_count(value)?.min(self.next_message);
+        let next_segment = u32::try_from(take_count(value)?).ok().filter(|segment| *segment <= frame::SEGMENT_MAX)?;
         self.next_segment = self.next_segment.max(next_segment);
-        self.totals.delivered = take_varint(value)?;
-        self.totals.expired = take_varint(value)?;
-        self.totals.rolled_up = take_varint(value)?;
+        self.totals.delivered = take_count(value)?;
+        self.totals.expired = take_count(value)?;
+        self.totals.rolled_up = take_count(value)?;
         for number in &mut self.totals.dropped {
-            *number = take_varint(value)?;
+            *number = take_count(value)?;
         }
         self.restore_reach(value)?;
         self.losses.restore(value)

@@ -6,7 +6,7 @@
 //! - All of it is part of the lane's head on flash.
 
 use crate::books::DropReason;
-use crate::entry::{put_varint, take_varint};
+use crate::entry::{put_varint, take_count, take_varint};
 
 /// Reasons for which a record leaves undelivered: those of [`DropReason`], and two behind them.
 pub(super) const REASONS: usize = DropReason::ALL.len() + 2;
@@ -54,7 +54,7 @@ impl Lost {
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let mut next = || take_varint(from);
+        let mut next = || take_count(from);
         Some(Self { records: next()?, messages: next()?, first_seq: next()?, through_seq: next()? })
     }
 }
@@ -108,7 +108,7 @@ impl Losses {
         while !from.is_empty() {
             let reason = usize::try_from(take_varint(from)?).ok().filter(|reason| *reason < REASONS)?;
             // Sequences begin at 1.
-            match take_varint(from)? {
+            match take_count(from)? {
                 0 => self.untold[reason] = Lost::take(from)?,
                 seq => self.telling[reason] = Some((seq, Lost::take(from)?)),
             }

@@ -10,7 +10,7 @@
 use super::Lane;
 use crate::config::{Drain, FullPolicy};
 use crate::effect::Release;
-use crate::entry::{put_varint, take_varint};
+use crate::entry::{put_varint, take_count};
 
 /// A place in a lane: the records before it, and the messages that they close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -224,7 +224,7 @@ impl Lane {
     pub(super) fn restore_reach(&mut self, from: &mut &[u8]) -> Option<()> {
         let end = Point { seq: self.next_seq, message: self.next_message };
         let mut range = || {
-            let mut next = || take_varint(from);
+            let mut next = || take_count(from);
             let seq = match next()? {
                 // Sequences begin at 1.
                 0 => return Some(None),

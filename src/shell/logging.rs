@@ -1,13 +1,16 @@
 //! The log: lines on standard error, for a terminal or the journal of systemd.
 //!
-//! - A line is one line: control characters of whatever a device sent are escaped, and it is cut at [`LINE_BYTES_MAX`].
+//! - A line is one line, whatever a device, a function, a broker or a file wrote into it: it goes through [`printable`], and is
+//!   cut at [`LINE_BYTES_MAX`]. No more than that is ever formatted.
 //! - Under systemd (`JOURNAL_STREAM` is set) a line starts with its priority; elsewhere with the time of day (UTC) and level.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::clock::Clock;
+use crate::printable;
 
 /// Longest line.
 pub const LINE_BYTES_MAX: usize = 2048;
@@ -36,19 +39,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut line = String::with_capacity(160);
-        if self.journal {
-            line.push_str(priority(record.level()));
-        } else {
-            push_time(&mut line);
-            line.push_str(name(record.level()));
-        }
-        if let Some(function) = record.target().strip_prefix("function ") {
-            line.push_str(function);
-            line.push_str(": ");
-        }
-        escape_into(&mut line, &record.args().to_string());
-        line.push('\n');
+        let line = compose(self.journal, record);
         // A log that cannot be written must not stop the gateway.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     }
@@ -65,19 +56,23 @@ pub fn print(line: &crate::effect::LogLine) {
     }
 }
 
-/// Appends `text` with control characters escaped, cut at [`LINE_BYTES_MAX`].
-pub fn escape_into(line: &mut String, text: &str) {
-    for character in text.chars() {
-        if LINE_BYTES_MAX <= line.len() {
-            line.push('…');
-            return;
-        }
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
+/// The whole line, its end included.
+fn compose(journal: bool, record: &Record<'_>) -> String {
+    let mut line = String::with_capacity(160);
+    if journal {
+        line.push_str(priority(record.level()));
+    } else {
+        push_time(&mut line);
+        line.push_str(name(record.level()));
     }
+    let mut out = printable::Line::new(&mut line, LINE_BYTES_MAX);
+    // An error is the bound: the rest is left off.
+    let _ = match record.target().strip_prefix("function ") {
+        Some(function) => write!(out, "{function}: {}", record.args()),
+        None => out.write_fmt(*record.args()),
+    };
+    line.push('\n');
+    line
 }
 
 const fn priority(level: Level) -> &'static str {
@@ -99,7 +94,6 @@ const fn name(level: Level) -> &'static str {
 }
 
 fn push_time(line: &mut String) {
-    use std::fmt::Write as _;
     const DAY_MS: i64 = 86_400_000;
     let of_day = Clock::default().now().wall_ms.rem_euclid(DAY_MS);
     let (hours, minutes) = (of_day / 3_600_000, of_day / 60_000 % 60);
@@ -110,13 +104,33 @@ fn push_time(line: &mut String) {
 mod tests {
     use super::*;
 
+    fn line(journal: bool, target: &str, text: &str) -> String {
+        compose(
+            journal,
+            &Record::builder().level(Level::Warn).target(target).args(format_args!("dead letter on {text}")).build(),
+        )
+    }
+
     #[test]
-    fn a_line_stays_one_line_and_is_cut() {
-        let mut line = String::new();
-        escape_into(&mut line, "a\nb\u{1b}[31m\tü");
-        assert_eq!(line, "a\\nb\\u{1b}[31m\\tü");
-        let mut long = String::new();
-        escape_into(&mut long, &"x".repeat(LINE_BYTES_MAX * 2));
-        assert!(long.len() <= LINE_BYTES_MAX + '…'.len_utf8());
+    fn no_text_of_others_begins_a_line_of_its_own_or_moves_the_cursor() {
+        for text in
+            ["a\n<3>kernel: panic", "a\r\u{1b}[1A\u{1b}[2Kerased", "a\u{2028}b", "a\u{9b}2J", "\u{202e}desrever", "\0"]
+        {
+            for journal in [true, false] {
+                let line = line(journal, "weir", text);
+                let body = line.strip_suffix('\n').unwrap();
+                assert!(!body.chars().any(printable::is_escaped), "{line:?}");
+            }
+        }
+        assert_eq!(line(true, "function mean", "x\ny"), "<4>mean: dead letter on x\\ny\n");
+        assert_eq!(line(true, "function a\n<2>b", "x"), "<4>a\\n<2>b: dead letter on x\n");
+    }
+
+    #[test]
+    fn the_longest_topic_gives_a_bounded_line() {
+        for text in ["x".repeat(65_535), "\u{1b}".repeat(65_535), "ü".repeat(32_767), "😀".repeat(16_383)] {
+            let line = line(false, "weir", &text);
+            assert!(line.len() <= LINE_BYTES_MAX + 16 && line.ends_with("…\n"), "{}", line.len());
+        }
     }
 }

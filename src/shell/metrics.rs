@@ -18,7 +18,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::books::DropReason;
 use crate::function::ErrorKind;
 use crate::gateway::Status;
-use crate::store::Stats;
+use crate::shell::sink::SinkStatus;
+use crate::store::{Report, Stats};
 
 /// A request for the text: the loop answers it.
 pub type Scrape = oneshot::Sender<String>;
@@ -33,8 +34,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ShellNumbers {
     /// The link to the broker: (up, connections so far).
     pub broker: (bool, u64),
-    /// Sinks: name, up.
-    pub sinks: Vec<(String, bool)>,
+    /// Sinks: name, up, and what they did since the start.
+    pub sinks: Vec<(String, bool, SinkStatus)>,
+    /// What the start found on flash.
+    pub found: Vec<(&'static str, u64)>,
     /// Commits, file syncs, and bytes written to journal, lanes, snapshots and keyed state.
     pub flash: Vec<(&'static str, u64)>,
     /// Resident memory, bytes.
@@ -193,15 +196,25 @@ fn functions(text: &mut Text, status: &Status<'_>) {
     per_function(text, "function_fuel_total", "counter", "Fuel spent, also by calls that failed", &|f| f.usage.fuel);
     per_function(text, "function_time_microseconds_total", "counter", "Time spent in handlers", &|f| f.usage.time_us);
     per_function(text, "function_memory_peak_bytes", "gauge", "Largest linear memory", &|f| f.usage.peak_memory);
-    per_function(text, "function_bytes_in_total", "counter", "Bytes of topics and payloads handed in", &|f| {
-        f.usage.bytes_in
-    });
-    per_function(text, "function_bytes_out_total", "counter", "Bytes of topics and payloads put out", &|f| {
-        f.usage.bytes_out
-    });
+    per_function(text, "function_instances_total", "counter", "Instances made anew", &|f| f.usage.instances);
+    per_function(text, "function_bytes_in_total", "counter", "Bytes of payloads handed in", &|f| f.usage.bytes_in);
+    per_function(
+        text,
+        "function_bytes_out_total",
+        "counter",
+        "Bytes of topics and payloads put out, kept messages included",
+        &|f| f.usage.bytes_out,
+    );
     per_function(text, "function_filtered_total", "counter", "Messages turned away by the declarative filter", &|f| {
         f.filtered
     });
+    per_function(
+        text,
+        "function_misfits_total",
+        "counter",
+        "Fields that it reads as numbers and that were no finite numbers",
+        &|f| f.misfits,
+    );
     per_function(text, "function_state_bytes", "gauge", "Durable state", &|f| f.state_bytes);
     text.family("function_errors_total", "counter", "Failed handler calls, by kind");
     for function in &status.functions {
@@ -235,8 +248,17 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     text.single("broker_up", "gauge", "Whether the link to the broker is up", u8::from(shell.broker.0));
     text.single("broker_connections_total", "counter", "Connections made to the broker", shell.broker.1);
     text.family("sink_up", "gauge", "Whether the sink's upstream is reached");
-    for (name, up) in &shell.sinks {
+    for (name, up, _) in &shell.sinks {
         text.sample("sink_up", &format!("sink=\"{name}\""), u8::from(*up));
+    }
+    sinks(text, shell);
+    text.family(
+        "store_found",
+        "gauge",
+        "What the start found on flash, by kind; damage, if not replayed or unfinished",
+    );
+    for (kind, count) in &shell.found {
+        text.sample("store_found", &format!("kind=\"{kind}\""), count);
     }
     text.family("flash_total", "counter", "Commits, syncs and bytes written since the start, by kind");
     for (kind, count) in &shell.flash {
@@ -245,6 +267,40 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     text.single("process_resident_bytes", "gauge", "Resident memory", shell.rss);
     text.single("process_planned_bytes", "gauge", "Memory that the plan of `weir check` grants", shell.rss_planned);
     text.single("uptime_seconds", "gauge", "Time since the start", shell.uptime_us / 1_000_000);
+}
+
+fn sinks(text: &mut Text, shell: &ShellNumbers) {
+    type Number = fn(&SinkStatus) -> u64;
+    let families: [(&str, &str, Number); 5] = [
+        ("delivered", "Records delivered", |status| status.delivered),
+        ("undeliverable", "Records that upstream will never take", |status| status.undeliverable),
+        ("refused", "Publishes that the broker refused for now", |status| status.refused),
+        ("without_subscriber", "Publishes that the broker took although nobody is subscribed", |status| {
+            status.without_subscriber
+        }),
+        ("bytes", "Bytes of documents handed over, also again", |status| status.bytes),
+    ];
+    for (name, help, number) in families {
+        let name = format!("sink_{name}_total");
+        text.family(&name, "counter", help);
+        for (sink, _, status) in &shell.sinks {
+            text.sample(&name, &format!("sink=\"{sink}\""), number(status));
+        }
+    }
+}
+
+/// What the start found, under its names on the page.
+#[must_use]
+pub fn found(report: &Report) -> Vec<(&'static str, u64)> {
+    vec![
+        ("replayed", report.replayed),
+        ("unfinished", report.torn_tails + report.uncommitted_frames),
+        ("bad-frames", report.bad_frames),
+        ("bad-snapshots", report.bad_snapshots),
+        ("quarantined-bytes", report.quarantined_bytes),
+        ("healed", u64::from(report.healed)),
+        ("lost-snapshot", u64::from(report.empty_but_expected)),
+    ]
 }
 
 /// The store's numbers under their names on the page.

@@ -19,22 +19,15 @@ use super::mqtt::{Acked, Incoming, Link};
 use super::sink::{LaneEnds, Records as _, Sink, SinkEvent};
 use super::store::{CommitAnswer, StoreHandle};
 use crate::config::{CommitPolicy, Qos};
+use crate::cycle::{Answer, Cycle, Due, Submission};
 use crate::effect::{Effects, READ_BYTES, Read};
-use crate::entry::Entries;
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
 use crate::outbox::{Fetched, Lane};
-use crate::pacing::Pacing;
-use crate::store::CommitError;
 use crate::time::Now;
 
 /// Entries taken from the inbox at once.
 const TURN_MAX: usize = 256;
-/// A full disk is tried again after this.
-const FULL_RETRY: Duration = Duration::from_secs(1);
-/// Retries after which the process ends if sinks have delivered meanwhile: a start on a full disk can let go what a running
-/// gateway cannot.
-const FULL_RETRIES_MAX: u32 = 120;
 /// The last batch of an orderly end has this long to reach the flash.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -80,26 +73,17 @@ pub struct Parts {
     pub receive_max: u16,
     /// What the plan grants, bytes.
     pub rss_planned: u64,
+    /// What the start found on flash, for the metrics page.
+    pub found: Vec<(&'static str, u64)>,
 }
 
 /// The loop.
 pub struct Loop {
     parts: Parts,
-    pacing: Pacing,
-    /// The batch that fills.
-    open: Effects,
-    /// An emptied one, for its buffers.
-    spare: Effects,
-    /// A batch is on its way to flash.
-    committing: bool,
-    /// The disk was full: this batch is sent again then.
-    waiting: Option<(Instant, Effects)>,
-    full_retries: u32,
-    wants_snapshot: bool,
+    cycle: Cycle,
     /// Taken from the inbox, not handled yet.
     incoming: Vec<Incoming>,
     next: usize,
-    epoch: u64,
 }
 
 enum Turn {
@@ -115,21 +99,8 @@ impl Loop {
     /// Ready to run.
     #[must_use]
     pub fn new(mut parts: Parts) -> Self {
-        let pacing = Pacing::new(parts.policy, parts.receive_max);
-        let open = core::mem::take(&mut parts.effects);
-        Self {
-            parts,
-            pacing,
-            open,
-            spare: Effects::default(),
-            committing: false,
-            waiting: None,
-            full_retries: 0,
-            wants_snapshot: false,
-            incoming: Vec::with_capacity(TURN_MAX),
-            next: 0,
-            epoch: 0,
-        }
+        let cycle = Cycle::new(parts.policy, parts.receive_max, core::mem::take(&mut parts.effects));
+        Self { parts, cycle, incoming: Vec::with_capacity(TURN_MAX), next: 0 }
     }
 
     /// Runs until SIGTERM or SIGINT asks for an orderly end, or the store fails.
@@ -164,7 +135,7 @@ impl Loop {
         let Self { parts, incoming, .. } = self;
         tokio::select! {
             biased;
-            answer = parts.answers.recv(), if self.committing => Turn::Committed(answer),
+            answer = parts.answers.recv(), if self.cycle.is_committing() => Turn::Committed(answer),
             Some(event) = parts.settled.recv() => Turn::Settled(event),
             () = parts.link.inbox.take(TURN_MAX, incoming), if takes => Turn::Incoming,
             Some(scrape) = parts.scrapes.recv() => Turn::Scrape(scrape),
@@ -173,20 +144,14 @@ impl Loop {
         }
     }
 
-    /// Whether a further message may be handled: no lane asks for back-pressure, the disk is not full, and the open batch has room.
     fn may_take(&self) -> bool {
-        let full = self.waiting.is_some() || self.parts.gateway.is_blocked();
-        // While one batch is being committed the next may grow to what two would hold, no further.
-        let crowded = self.committing && self.parts.policy.bytes_max.as_usize() * 2 < self.parts.gateway.staged_bytes();
-        !full && !crowded
+        self.cycle.may_take(&self.parts.gateway)
     }
 
     fn deadline(&self, now: Now) -> Instant {
         const IDLE_US: u64 = 60_000_000;
-        let batch = if self.committing || self.waiting.is_some() { None } else { self.pacing.deadline() };
-        let due = self.parts.gateway.deadline(now).into_iter().chain(batch).min();
-        let at = Instant::from_std(self.parts.clock.instant(due.unwrap_or(now.mono_us + IDLE_US)));
-        self.waiting.as_ref().map_or(at, |(retry, _)| at.min(*retry))
+        let due = self.parts.gateway.deadline(now).into_iter().chain(self.cycle.deadline()).min();
+        Instant::from_std(self.parts.clock.instant(due.unwrap_or(now.mono_us + IDLE_US)))
     }
 
     fn handle_incoming(&mut self) {
@@ -195,7 +160,7 @@ impl Loop {
             let item = core::mem::replace(&mut self.incoming[self.next], Incoming::Dropped { count: 0 });
             self.next += 1;
             self.handle(now, &item);
-            if self.is_due(now) {
+            if self.cycle.is_due(now, &self.parts.gateway) {
                 break;
             }
         }
@@ -220,43 +185,43 @@ impl Loop {
                     resubscribed: *resubscribed,
                     epoch: *epoch,
                 };
-                gateway.handle(now, Event::Message(message), &mut self.open);
-                self.pacing.message(now.mono_us, *qos != Qos::AtMostOnce);
+                gateway.handle(now, Event::Message(message), self.cycle.open());
+                self.cycle.message(now, *qos != Qos::AtMostOnce);
             }
             Incoming::Unfit { epoch, unfit } => {
                 let poison = Poison {
                     topic: &unfit.topic,
-                    payload: &[],
+                    payload: &unfit.payload,
                     size: unfit.size as u64,
+                    payload_len: unfit.payload_len as u64,
                     reason: unfit.why.text(),
                     qos: unfit.qos,
                     packet_id: unfit.packet_id,
                     dup: unfit.dup,
                     epoch: *epoch,
                 };
-                gateway.handle(now, Event::Poison(poison), &mut self.open);
-                self.pacing.message(now.mono_us, unfit.qos != Qos::AtMostOnce);
+                gateway.handle(now, Event::Poison(poison), self.cycle.open());
+                self.cycle.message(now, unfit.qos != Qos::AtMostOnce);
             }
             Incoming::Connected { epoch, version, session_present } => {
                 let session = if *session_present { "session resumed" } else { "new session" };
                 log::info!("connected to the broker: {version}, {session}");
-                self.epoch = *epoch;
                 let event = Event::Connected { epoch: *epoch, session_present: *session_present };
-                gateway.handle(now, event, &mut self.open);
-                self.pacing.connected();
+                gateway.handle(now, event, self.cycle.open());
+                self.cycle.connected(*epoch);
             }
             // The link has said these itself, in the words of its cause.
             Incoming::Disconnected { .. } | Incoming::Granted { .. } => {}
             Incoming::Confirmed { epoch, acks_through } => {
                 let event = Event::Confirmed { epoch: *epoch, acks_through: *acks_through };
-                gateway.handle(now, event, &mut self.open);
+                gateway.handle(now, event, self.cycle.open());
             }
             Incoming::Dropped { count: 0 } => {}
-            Incoming::Dropped { count } => gateway.handle(now, Event::Lost { count: *count }, &mut self.open),
+            Incoming::Dropped { count } => gateway.handle(now, Event::Lost { count: *count }, self.cycle.open()),
         }
         // Losses, and what a clock that was put right has moved.
         if self.parts.gateway.is_dirty() {
-            self.pacing.idle_work(now.mono_us);
+            self.cycle.idle_work(now);
         }
     }
 
@@ -276,7 +241,7 @@ impl Loop {
             }
         };
         let upstream = if let Event::Upstream { lane, .. } = event { Some(lane) } else { None };
-        self.parts.gateway.handle(now, event, &mut self.open);
+        self.parts.gateway.handle(now, event, self.cycle.open());
         self.read();
         if let Some(lane) = upstream {
             // A mark is no promise, so it waits for no commit.
@@ -284,32 +249,20 @@ impl Loop {
             self.parts.ends.set_live(lane, live);
             self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
         }
-        // A segment that may go is room that somebody may wait for.
-        if self.open.releases.is_empty() && !self.parts.gateway.is_starved() {
-            self.pacing.idle_work(now.mono_us);
-        } else {
-            self.pacing.work(now.mono_us);
-        }
+        self.cycle.settled(now, &self.parts.gateway);
     }
 
     fn tick(&mut self) {
         let now = self.parts.clock.now();
-        self.parts.gateway.handle(now, Event::Tick, &mut self.open);
-        if self.parts.gateway.is_dirty() {
-            self.pacing.work(now.mono_us);
-        }
-        if self.waiting.as_ref().is_some_and(|(retry, _)| *retry <= Instant::now())
-            && let Some((_, mut effects)) = self.waiting.take()
-        {
-            // What the sinks delivered meanwhile frees segments, but only with a commit behind this one.
-            effects.room_follows = !self.open.releases.is_empty();
-            self.send(effects);
+        self.parts.gateway.handle(now, Event::Tick, self.cycle.open());
+        if let Some(effects) = self.cycle.ticked(now, &self.parts.gateway) {
+            self.parts.store.commit(effects);
         }
     }
 
     /// Reads what the gateway wants to see again; the answers come as events.
     fn read(&mut self) {
-        for Read { lane, from_seq } in self.open.reads.drain(..) {
+        for Read { lane, from_seq } in self.cycle.open().reads.drain(..) {
             let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
             tokio::spawn(async move {
                 let outcome = store.read(lane, from_seq, READ_BYTES.as_usize(), Vec::new()).await;
@@ -319,83 +272,42 @@ impl Loop {
         }
     }
 
-    fn is_due(&self, now: Now) -> bool {
-        self.pacing.is_due(now.mono_us, self.parts.gateway.staged_bytes())
-    }
-
-    /// Seals the open batch and sends it to the store, if its time has come and no other is on its way.
     fn submit_if_due(&mut self, now: Now) {
-        if !self.committing && self.waiting.is_none() && self.is_due(now) {
-            self.submit(now);
-        }
+        let submission = self.cycle.submit_if_due(now, &mut self.parts.gateway);
+        self.submit(submission);
     }
 
-    fn submit(&mut self, now: Now) {
-        self.parts.gateway.seal(now, &mut self.open);
+    fn submit(&mut self, submission: Option<Submission>) {
         self.read();
-        self.pacing.sealed();
-        self.log();
-        if self.open.is_empty() {
-            return;
-        }
-        let effects = core::mem::replace(&mut self.open, core::mem::take(&mut self.spare));
-        // The snapshot shows the gateway as of this batch, so it is taken before anything else is handled.
-        let snapshot = core::mem::take(&mut self.wants_snapshot).then(|| {
-            let mut entries = Entries::default();
-            self.parts.gateway.export(now, &mut entries);
-            entries
-        });
-        self.send(effects);
-        if let Some(entries) = snapshot {
-            self.parts.store.snapshot(entries.into_bytes());
-        }
-    }
-
-    fn send(&mut self, effects: Effects) {
-        self.committing = true;
+        let Some(Submission { mut effects, snapshot }) = submission else { return };
+        print_log(&mut effects);
         self.parts.store.commit(effects);
+        if let Some(entries) = snapshot {
+            self.parts.store.snapshot(entries);
+        }
     }
 
     fn committed(&mut self, answer: Option<CommitAnswer>) -> Result<(), RunError> {
         let Some(answer) = answer else { return Err(RunError("the store's thread has ended".to_owned())) };
-        self.committing = false;
-        self.wants_snapshot |= answer.wants_snapshot;
-        match answer.result {
-            Ok(()) => {
-                self.full_retries = 0;
-                self.carry_out(answer.effects);
+        let CommitAnswer { effects, result, wants_snapshot } = answer;
+        let now = self.parts.clock.now();
+        match self.cycle.answered(now, effects, result, wants_snapshot, &mut self.parts.gateway) {
+            Answer::Committed(Due { acks, releases }) => {
+                if let Some(epoch) = acks.first().map(|ack| ack.epoch) {
+                    let acks = acks.iter().map(|ack| Acked { packet_id: ack.packet_id, qos: ack.qos });
+                    self.parts.link.acks.send(epoch, acks);
+                }
+                self.release(&releases);
                 Ok(())
             }
-            Err(CommitError::Full) => {
-                self.full_retries += 1;
-                if FULL_RETRIES_MAX < self.full_retries && !self.open.releases.is_empty() {
-                    return Err(RunError("the disk is full, and what was delivered cannot be let go".to_owned()));
-                }
+            Answer::Full => {
                 log::error!(
                     "the disk is full: no message is taken until there is room; free some, or lower the lanes' bytes-max"
                 );
-                self.waiting = Some((Instant::now() + FULL_RETRY, answer.effects));
                 Ok(())
             }
-            Err(CommitError::Failed(what)) => Err(RunError(what)),
+            Answer::Failed(what) => Err(RunError(what)),
         }
-    }
-
-    /// The batch is on flash: now, and only now, the broker and the sinks may know.
-    fn carry_out(&mut self, mut effects: Effects) {
-        let epoch = self.epoch;
-        let acks = effects.acks.iter().filter(|ack| ack.epoch == epoch);
-        let acks = acks.map(|ack| Acked { packet_id: ack.packet_id, qos: ack.qos });
-        let count = acks.clone().count();
-        if 0 < count {
-            self.parts.link.acks.send(epoch, acks);
-            let mono_us = self.parts.clock.now().mono_us;
-            self.pacing.acked(mono_us, u32::try_from(count).unwrap_or(u32::MAX));
-            self.parts.gateway.acked(effects.commit, epoch, count as u64);
-        }
-        self.release(&effects.releases);
-        effects.clear();
-        self.spare = effects;
     }
 
     /// Gives the store back what no sink needs any more, and tells the sinks how far they may read.
@@ -412,11 +324,7 @@ impl Loop {
     }
 
     fn log(&mut self) {
-        self.open.log.drain(..).for_each(|line| logging::print(&line));
-        let lost = core::mem::take(&mut self.open.log_lost);
-        if 0 < lost {
-            log::warn!("{lost} log lines were left out: too many at once");
-        }
+        print_log(self.cycle.open());
     }
 
     fn page(&self, now: Now) -> String {
@@ -424,7 +332,13 @@ impl Loop {
         let stats = self.parts.store.stats();
         let shell = ShellNumbers {
             broker: (link.connected, link.epoch),
-            sinks: self.parts.sinks.iter().map(|(name, sink)| (name.clone(), sink.link().connected)).collect(),
+            sinks: self
+                .parts
+                .sinks
+                .iter()
+                .map(|(name, sink)| (name.clone(), sink.link().connected, sink.status()))
+                .collect(),
+            found: self.parts.found.clone(),
             flash: metrics::flash(&stats),
             rss: metrics::resident_bytes(),
             rss_planned: self.parts.rss_planned,
@@ -438,16 +352,17 @@ impl Loop {
         log::info!("stopping: committing what was taken");
         let deadline = Instant::now() + LAST_COMMIT_PATIENCE;
         loop {
-            if self.committing {
+            if self.cycle.is_committing() {
                 match tokio::time::timeout_at(deadline, self.parts.answers.recv()).await {
                     Ok(answer) => self.committed(answer)?,
                     Err(_) => return Err(RunError("the last commit took too long".to_owned())),
                 }
-            } else if self.waiting.is_some() {
+            } else if self.cycle.retry_us().is_some() {
                 return Err(RunError("the disk is full".to_owned()));
             } else if self.parts.gateway.is_dirty() {
                 let now = self.parts.clock.now();
-                self.submit(now);
+                let submission = self.cycle.submit(now, &mut self.parts.gateway);
+                self.submit(submission);
             } else {
                 break;
             }
@@ -459,6 +374,14 @@ impl Loop {
         self.parts.store.close().await;
         log::info!("stopped");
         Ok(())
+    }
+}
+
+fn print_log(effects: &mut Effects) {
+    effects.log.drain(..).for_each(|line| logging::print(&line));
+    let lost = core::mem::take(&mut effects.log_lost);
+    if 0 < lost {
+        log::warn!("{lost} log lines were left out: too many at once");
     }
 }
 

@@ -66,6 +66,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let names: Vec<String> = config.lanes.iter().map(|lane| lane.name.clone()).collect();
     let (store, recovered, answers) =
         StoreHandle::open(&config.store, &names, costs::DIRTY_BYTES_MAX.as_usize()).map_err(Failure::Store)?;
+    let found = metrics::found(&recovered.report);
     let mut effects = Effects::default();
     let stopwatch = Box::new(clock.clone());
     let gateway =
@@ -97,6 +98,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         policy: config.commit,
         receive_max: config.broker.in_flight,
         rss_planned: plan.budget.memory.total().0,
+        found,
     };
     Loop::new(parts).run().await.map_err(Failure::Run)
 }

@@ -8,8 +8,9 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{put_varint, take, take_varint};
-use crate::frame::{CELL, FrameKind, HEADER, Header, PAGE, align_up, claims};
+use crate::entry::{put_varint, take, take_count, take_varint};
+use crate::frame::{BODY_MAX, CELL, FrameKind, HEADER, Header, PAGE, SEGMENT_MAX, align_up, claims};
+use crate::manifest::check_label;
 
 use super::CommitError;
 use super::disk::{Disk, DiskError, DiskFile};
@@ -60,7 +61,8 @@ pub fn put_tail(out: &mut Vec<u8>, item: &TailItem<'_>) {
     }
 }
 
-/// Splits a body into its tails, handed to `visit`, and its entries; `None` if it is malformed.
+/// Splits a body into its tails, handed to `visit`, and its entries; `None` if it is malformed. A name that is handed out is the
+/// name of a lane and nothing else (it becomes a path), and the numbers can be added to.
 pub fn split_body<'a>(mut body: &'a [u8], visit: &mut dyn FnMut(TailItem<'a>)) -> Option<&'a [u8]> {
     for _ in 0..take_varint(&mut body)? {
         visit(take_tail(&mut body)?);
@@ -70,10 +72,11 @@ pub fn split_body<'a>(mut body: &'a [u8], visit: &mut dyn FnMut(TailItem<'a>)) -
 
 fn take_tail<'a>(body: &mut &'a [u8]) -> Option<TailItem<'a>> {
     let name_len = take_varint(body)?;
-    let name = core::str::from_utf8(take(body, name_len)?).ok()?;
-    let mut number = || take_varint(body);
+    let name = core::str::from_utf8(take(body, name_len)?).ok().filter(|name| check_label(name).is_ok())?;
+    let mut number = || take_count(body);
     let (segment, end, next_seq, next_message, inline_len) = (number()?, number()?, number()?, number()?, number()?);
-    let tail = Tail { segment: u32::try_from(segment).ok()?, end: u32::try_from(end).ok()?, next_seq, next_message };
+    let within = |number: u64, most: u32| u32::try_from(number).ok().filter(|number| *number <= most);
+    let tail = Tail { segment: within(segment, SEGMENT_MAX)?, end: within(end, BODY_MAX)?, next_seq, next_message };
     let inline = match inline_len {
         0 => None,
         len => Some((u32::try_from(take_varint(body)?).ok()?, take(body, len)?)),
@@ -286,12 +289,12 @@ impl<F: DiskFile> Journal<F> {
                 if claims(&head[..read], FrameKind::Journal, number) {
                     found.damaged.push(at);
                 }
-                at += PAGE;
+                at = at.saturating_add(PAGE);
                 continue;
             };
             let skipped = at - found.end;
             found.damaged.clear();
-            at += align_up(header.frame_len(), PAGE);
+            at = at.saturating_add(align_up(header.frame_len(), PAGE));
             (found.end, found.newest) = (at, header.first);
             // Older ones are covered by the snapshot.
             if header.first > self.last_commit {

@@ -49,6 +49,12 @@ struct State {
     down: bool,
     sync_fails_at: Option<u64>,
     syncs: u64,
+    write_fails_at: Option<u64>,
+    writes: u64,
+    /// Since the process began: something failed (not for want of power), a sync failed, and syncs since then.
+    failed: bool,
+    sync_failed: bool,
+    syncs_after_failure: u64,
     bytes_written: u64,
 }
 
@@ -102,6 +108,30 @@ impl MemDisk {
     pub fn fail_sync(&self, nth: u64) {
         let mut state = self.0.borrow_mut();
         state.sync_fails_at = Some(state.syncs + nth);
+    }
+
+    /// The `nth` write from now, counted from 0, fails with an input/output error; half of it may have been written.
+    pub fn fail_write(&self, nth: u64) {
+        let mut state = self.0.borrow_mut();
+        state.write_fails_at = Some(state.writes + nth);
+    }
+
+    /// Whether an injected failure has hit the process that uses the disk.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.borrow().failed
+    }
+
+    /// Syncs that succeeded after one had failed, by the same process: it went on as if nothing had happened.
+    #[must_use]
+    pub fn syncs_after_failure(&self) -> u64 {
+        self.0.borrow().syncs_after_failure
+    }
+
+    /// The process that used the disk is gone; another one may use it.
+    pub fn process_ended(&self) {
+        let mut state = self.0.borrow_mut();
+        (state.failed, state.sync_failed, state.syncs_after_failure) = (false, false, 0);
     }
 
     /// Steps so far.
@@ -240,8 +270,10 @@ impl State {
         self.answer()?;
         self.syncs += 1;
         if self.sync_fails_at == Some(self.syncs - 1) {
+            (self.failed, self.sync_failed) = (true, true);
             return Err(DiskError::Failed("sync: input/output error (injected)".into()));
         }
+        self.syncs_after_failure += u64::from(self.sync_failed);
         Ok(())
     }
 
@@ -249,6 +281,7 @@ impl State {
         self.down = false;
         self.cut_at = None;
         self.sync_fails_at = None;
+        self.write_fails_at = None;
         let kept = match survival {
             Survival::Dropped => 0,
             Survival::Kept => self.pending_names.len(),
@@ -435,11 +468,18 @@ impl DiskFile for MemFile {
         if state.used() + growth > state.capacity {
             return Err(DiskError::Full);
         }
+        state.writes += 1;
+        let fails = state.write_fails_at == Some(state.writes - 1);
+        state.failed |= fails;
+        let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
         let pages = (offset + bytes.len()).div_ceil(4096) - offset / 4096;
         state.bytes_written += pages as u64 * 4096;
         if let Some(file) = state.inodes.get_mut(&self.inode) {
             overwrite(&mut file.bytes, offset, bytes);
             file.pending.push(Pending::Write { offset, bytes: bytes.to_vec() });
+        }
+        if fails {
+            return Err(DiskError::Failed("write: input/output error (injected)".into()));
         }
         state.answer()
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::entries;
 use crate::frame::{FrameKind, HEADER};
+use crate::manifest::check_label;
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Scan, Tail, split_body};
@@ -153,7 +154,14 @@ impl<F: DiskFile> Replay<F> {
                 old.sync_data()?;
             }
         }
-        self.rewritten.get(lane).map_or(Ok(()), |(_, file)| file.write_at(u64::from(offset), frame))
+        let Some((_, file)) = self.rewritten.get(lane) else { return Ok(()) };
+        // A segment that was cut grows again, but never beyond what a segment may have.
+        let end = u64::from(offset) + frame.len() as u64;
+        if file.len()?.max(u64::from(base.segment_bytes)) < end {
+            self.malformed += 1;
+            return Ok(());
+        }
+        file.write_at(u64::from(offset), frame)
     }
 
     /// The newest segment of a lane is synced with the next snapshot; nobody else looks after the others.
@@ -301,7 +309,8 @@ fn open_lanes<D: Disk>(
 ) -> Result<Vec<LaneLog<D::File>>, DiskError> {
     let mut names = settings.lanes.clone();
     for name in tails.keys().cloned().chain(base.disk.list_dirs("lanes")?) {
-        if !names.contains(&name) {
+        // What has no lane's name is somebody else's folder.
+        if !names.contains(&name) && check_label(&name).is_ok() {
             names.push(name);
         }
     }

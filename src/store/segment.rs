@@ -6,6 +6,8 @@
 //! - The last [`RESERVE`] free segments are ballast: only the journal may take them, so that the gateway can keep its books on a
 //!   full disk, until a snapshot gives them back. Opening allocates nothing.
 
+use crate::frame::SEGMENT_MAX;
+
 use super::Stats;
 use super::disk::{Disk, DiskError, DiskFile};
 
@@ -52,7 +54,10 @@ pub fn file_name(number: u32) -> String {
 
 /// The numbers of the segments in `dir`, ascending.
 pub fn numbers<D: Disk>(disk: &mut D, dir: &str) -> Result<Vec<u32>, DiskError> {
-    let number = |name: &String| name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?.parse().ok();
+    let number = |name: &String| {
+        let number = name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?.parse().ok();
+        number.filter(|number| *number <= SEGMENT_MAX)
+    };
     let mut found: Vec<u32> = disk.list(dir)?.iter().filter_map(number).collect();
     found.sort_unstable();
     Ok(found)

@@ -4,7 +4,7 @@
 //! - The file of the one before is overwritten, and has some room to spare, so that a snapshot works on a full disk.
 //! - One frame a file; body as in the journal.
 
-use crate::frame::{FrameKind, HEADER, Header, PAGE};
+use crate::frame::{FrameKind, HEADER, Header, PAGE, SEGMENT_MAX};
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{TailItem, put_tail, split_body};
@@ -187,7 +187,7 @@ impl Snapshots {
 }
 
 fn numbers<D: Disk>(disk: &mut D) -> Result<Vec<u32>, DiskError> {
-    let number = |name: &String| name.strip_suffix(".snap")?.parse().ok();
+    let number = |name: &String| name.strip_suffix(".snap")?.parse().ok().filter(|number| *number <= SEGMENT_MAX);
     let mut found: Vec<u32> = disk.list(DIR)?.iter().filter_map(number).collect();
     found.sort_unstable();
     Ok(found)

@@ -1,13 +1,21 @@
 //! Faults: what is wrong with a file of the configuration, in a form that leads to the repair.
 //!
 //! - A fault names file and key; its text says what was wished, what room there is or what form is taken.
-//! - The list is bounded: past [`FAULTS_MAX`] faults are counted only.
+//! - The list is bounded: past [`FAULTS_MAX`] faults are counted only, and long keys and texts are cut.
+//! - A file may come from somebody else, with a function: a fault is shown on one line, and no terminal obeys what is in it.
 
 use core::cell::RefCell;
 use core::fmt;
 
+use crate::printable::{Escaped, cut};
+
 /// Faults kept with their text; a file with more is beyond reading anyway.
 pub const FAULTS_MAX: usize = 200;
+
+/// Bytes kept of a fault's key.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Bytes kept of a fault's text.
+pub const TEXT_BYTES_MAX: usize = 2048;
 
 /// Whether the gateway starts in spite of the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +33,7 @@ pub struct Fault {
     pub severity: Severity,
     /// The file, as it was named.
     pub file: String,
-    /// The key, from the top of the file, entries of lists by their names: `function.mean.memory`.
+    /// The key, from the top of the file, entries of lists by their names: `function.mean.limits.memory`.
     pub key: String,
     /// Wish and room, or what is wrong and the repair.
     pub text: String,
@@ -34,9 +42,10 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
+        let (file, text) = (Escaped(&self.file), Escaped(&self.text));
         match self.key.as_str() {
-            "" => write!(f, "{}: {warning}{}", self.file, self.text),
-            key => write!(f, "{}: {warning}{key}: {}", self.file, self.text),
+            "" => write!(f, "{file}: {warning}{text}"),
+            key => write!(f, "{file}: {warning}{}: {text}", Escaped(key)),
         }
     }
 }
@@ -67,7 +76,8 @@ impl Faults {
         let mut found = self.0.borrow_mut();
         found.refusals += usize::from(severity == Severity::Refusal);
         if found.list.len() < FAULTS_MAX {
-            found.list.push(Fault { severity, file: file.to_owned(), key: key.to_owned(), text: text.to_owned() });
+            let (key, text) = (shortened(key, KEY_BYTES_MAX), shortened(text, TEXT_BYTES_MAX));
+            found.list.push(Fault { severity, file: file.to_owned(), key, text });
         } else {
             found.left_off += 1;
         }
@@ -93,5 +103,33 @@ impl Faults {
             });
         }
         found.list
+    }
+}
+
+fn shortened(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max { text.to_owned() } else { format!("{}…", cut(text, bytes_max)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_one_line_that_no_terminal_obeys_and_of_bounded_length() {
+        let faults = Faults::default();
+        faults.refuse("a.toml", "x\u{1b}[2J", "`\n<2>forged` is not a key");
+        faults.refuse("a.toml", &"k".repeat(1 << 20), &"ü".repeat(1 << 20));
+        let list = faults.into_list();
+        assert_eq!(list[0].to_string(), "a.toml: x\\u{1b}[2J: `\\n<2>forged` is not a key");
+        let long = list[1].to_string();
+        assert!(long.len() < KEY_BYTES_MAX + TEXT_BYTES_MAX + 20 && long.ends_with('…'), "{}", long.len());
+    }
+
+    #[test]
+    fn faults_past_the_bound_are_counted() {
+        let faults = Faults::default();
+        (0..FAULTS_MAX + 5).for_each(|_| faults.refuse("a.toml", "k", "wrong"));
+        let list = faults.into_list();
+        assert_eq!((list.len(), list[FAULTS_MAX].text.as_str()), (FAULTS_MAX + 1, "and 5 more faults"));
     }
 }

@@ -10,7 +10,7 @@ mod section;
 
 pub use fault::{Fault, Faults, Severity};
 pub use near::nearest;
-pub use section::Section;
+pub use section::{Section, did_you_mean};
 
 /// Parses `text`; syntax errors become faults with line and column.
 pub fn parse(file: &str, text: &str, faults: &Faults) -> Option<toml::Table> {

@@ -132,6 +132,11 @@ impl<'a> Section<'a> {
         self.has(key).then(|| self.millis(key, *range.start(), range))
     }
 
+    /// A size that may be left out.
+    pub fn bytes_option(&mut self, key: &'static str, range: RangeInclusive<Bytes>) -> Option<Bytes> {
+        self.has(key).then(|| self.bytes(key, *range.start(), range))
+    }
+
     /// A whole number within `range`.
     pub fn number<N>(&mut self, key: &'static str, default: N, range: RangeInclusive<N>) -> N
     where
@@ -269,7 +274,8 @@ impl<'a> Section<'a> {
     }
 }
 
-fn did_you_mean<'b>(wrong: &str, candidates: impl IntoIterator<Item = &'b str>) -> String {
+/// `; did you mean `NAME`?`, or nothing if no candidate is near.
+pub fn did_you_mean<'b>(wrong: &str, candidates: impl IntoIterator<Item = &'b str>) -> String {
     nearest(wrong, candidates).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 

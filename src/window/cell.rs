@@ -8,7 +8,7 @@
 
 use super::sketch::{Mapping, Sketch};
 use super::sum::{Sum, decimals, finite, from_decimal, put_decimal, take_decimal, take_raw};
-use crate::entry::{put_varint, take_varint, unzigzag, zigzag};
+use crate::entry::{put_varint, take_count, take_varint, unzigzag, zigzag};
 use crate::manifest::MeterKind;
 use crate::time::WallMillis;
 
@@ -178,7 +178,7 @@ impl Stats {
         let (flags, rest) = bytes.split_first()?;
         *bytes = rest;
         let mut stats =
-            Self { count: take_varint(bytes)?, sum: Sum::take(bytes, flags & SUM_HAS_REST != 0)?, ..Self::default() };
+            Self { count: take_count(bytes)?, sum: Sum::take(bytes, flags & SUM_HAS_REST != 0)?, ..Self::default() };
         if kind != MeterKind::Counter {
             let [min, max, first, last] = if flags & DECIMALS != 0 { take_decimals(bytes)? } else { take_raws(bytes)? };
             let first_at_ms = start_ms.wrapping_add(unzigzag(take_varint(bytes)?));

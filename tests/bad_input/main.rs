@@ -5,6 +5,7 @@
 
 mod connections;
 mod functions;
+mod logs;
 mod payloads;
 #[path = "../support/mod.rs"]
 mod support;

@@ -119,7 +119,18 @@ fn fields_of_another_type_and_nan_change_no_meter() {
         ],
     );
     let (ledger, numbers) = settled(&mut gateway, 7);
-    assert_eq!((numbers.settled("filtered"), numbers.settled("dead-lettered")), (4.0, 0.0), "{}", numbers.text);
+    // Nothing was folded of NaN and infinity.
+    let fates = ["filtered", "aggregated", "dead-lettered"].map(|fate| numbers.settled(fate));
+    assert_eq!(fates, [6.0, 1.0, 0.0], "{}", numbers.text);
+    // `[]` has no such field, which is no fault.
+    let misfits = |function: &str| numbers.get(&format!("function_misfits_total{{function=\"{function}\"}}"));
+    assert_eq!((misfits("threshold"), misfits("meter-cbor"), misfits("meter")), (3.0, 2.0, 0.0));
+    for part in [
+        r#"threshold: field temp on typed/d/temp: the text "hot" is no finite number"#,
+        "meter-cbor: field temp on cbor/d/temp: NaN is no finite number",
+    ] {
+        assert!(gateway.log().contains(part), "the log does not say `{part}`:\n{}", gateway.log());
+    }
     let (_, stats) = ledger.meter("meter-cbor.total").next().unwrap();
     assert_eq!((stats.count, stats.sum.to_f64()), (1, 1.5));
 }
@@ -135,7 +146,10 @@ fn readings_from_1970_and_2099_are_counted_once_and_their_times_told() {
     let (_, stats) = ledger.meter("meter.total").next().unwrap();
     assert_eq!((stats.count, stats.sum.to_f64()), (times.len() as u64, times.len() as f64), "{}", gateway.log());
     assert_eq!(numbers.settled("aggregated"), times.len() as f64);
-    assert_eq!((numbers.get("event_time_skewed_total"), numbers.get("window_late_total")), (4.0, 4.0));
+    // None of them can be believed, so none is late: all were metered at the time of their arrival.
+    assert_eq!((numbers.get("event_time_skewed_total"), numbers.get("window_late_total")), (8.0, 0.0));
+    let said = "meter: field ts on site/d/temp: 0 is no time in ms that can be believed; the time of arrival is taken";
+    assert!(gateway.log().contains(said), "the log does not say `{said}`:\n{}", gateway.log());
 }
 
 #[test]

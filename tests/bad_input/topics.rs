@@ -26,8 +26,12 @@ fn topics_that_are_no_topics_are_dead_letters_and_acknowledged() {
         let (ledger, numbers) = settled(&mut gateway, publishes.len());
         let letters = ledger.dead_letters();
         assert_eq!(letters.len(), bad.len());
-        for (error, says) in &letters {
-            assert!(error == "poison" && says.contains("the topic is not UTF-8"), "{error}: {says}");
+        let words = ["is not UTF-8", "is empty", "has a wildcard", "has a wildcard", "has a NUL"];
+        for ((error, says), words) in letters.iter().zip(words) {
+            assert!(error == "poison" && says.starts_with(&format!("the topic {words}")), "{error}: {says}");
+        }
+        for letter in ledger.records.iter().filter(|record| record.kind == weir::record::RecordKind::DeadLetter) {
+            assert_eq!((&letter.fields["payload"]["temp"], &letter.fields["truncated"]), (&9.into(), &false.into()));
         }
         assert_eq!(numbers.settled("dead-lettered"), bad.len() as f64);
         assert_eq!(ledger.readings("meter.total"), 1);

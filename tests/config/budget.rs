@@ -24,7 +24,7 @@ fn what_does_not_fit_the_board_is_refused_with_wish_and_room() {
     assert!(examine(&texts("", &format!("{} B", room.0), "1 GiB")).1.is_empty());
     // The default 64 KiB fit with 128 KiB to spare; 256 KiB find those and their own 64, but less what the image takes.
     let (_, faults) = examine(&texts("memory = \"1 MiB\"", &format!("{} B", room.0), "1 GiB"));
-    assert!(faults[0].starts_with("gateway.toml: function.mean.memory: wants 1 MiB; board small has "), "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml: function.mean.limits.memory: wants 2 MiB (1 MiB linear memory, 1 MiB its image, or room to grow); board small has "), "{faults:?}");
     assert!(faults[0].ends_with(" left after outbox and queues"), "{faults:?}");
 
     let (_, faults) = examine(&texts("", "10 MiB", "1 GiB"));
@@ -41,7 +41,8 @@ fn what_does_not_fit_the_board_is_refused_with_wish_and_room() {
 
 #[test]
 fn the_price_of_the_commit_interval_is_told() {
-    let (plan, faults) = examine_on(&site(SMALL), Some("pi-zero"));
+    let quick = format!("{SMALL}[commit]\ninterval = \"100 ms\"\n");
+    let (plan, faults) = examine_on(&site(&quick), Some("pi-zero"));
     assert!(faults.len() == 1 && faults[0].contains("warning: commit.interval: 100 ms writes "), "{faults:?}");
     assert!(faults[0].ends_with("board pi-zero grants 3 GiB; 250 ms would fit"), "{faults:?}");
     let writes = plan.unwrap().budget.writes;
@@ -70,4 +71,39 @@ fn a_bigger_wish_is_a_bigger_sum() {
     let more_keys = with("[function.meter.t]\nkeys-max = 1000", "");
     assert!(more_keys.keyed > base.keyed && more_keys.memory.total() > base.memory.total());
     assert_eq!(base.guests, Bytes::kib(64));
+}
+
+#[test]
+fn too_many_keys_are_refused_by_their_own_key_once_for_memory_and_once_for_flash() {
+    let many = SMALL.replace("[[sink]]", "[function.meter.t]\nkeys-max = 500000\n[[sink]]");
+    let (_, faults) = examine_on(&site(&many), Some("pi-zero"));
+    let refused: Vec<&String> = faults.iter().filter(|fault| !fault.contains("warning: ")).collect();
+    assert_eq!(refused.len(), 2, "{faults:#?}");
+    for (fault, end) in refused.iter().zip([" left after outbox and queues", " of flash left"]) {
+        assert!(fault.starts_with("gateway.toml: function.mean.meter.t.keys-max: wants "), "{fault}");
+        assert!(fault.ends_with(end) && fault.contains("keyed state"), "{fault}");
+    }
+    // What the state writes is no fault of the commit interval, and no interval is advised that would be refused.
+    let warned: Vec<&String> = faults.iter().filter(|fault| fault.contains("warning: ")).collect();
+    assert_eq!(warned.len(), 1, "{faults:#?}");
+    assert!(warned[0].contains("store.snapshot-interval: snapshots and flushes of the state write "), "{}", warned[0]);
+    assert!(faults.iter().all(|fault| !fault.contains("after nothing") && !fault.contains("would fit")), "{faults:#?}");
+}
+
+#[test]
+fn a_fault_of_the_budget_names_a_key_that_the_file_takes() {
+    // Each key that a line of the plan names, set as the plan says it, is known where it stands.
+    let limits = |key: &str, value: &str| {
+        accepted(&SMALL.replace("[[sink]]", &format!("[function.limits]\n{key} = {value}\n[[sink]]")));
+    };
+    let plan = accepted(SMALL);
+    for line in &plan.budget.memory.lines {
+        if let Some(key) = line.key.strip_prefix("function.mean.limits.") {
+            limits(key, "\"64 KiB\"");
+        }
+    }
+    let named: Vec<&str> = plan.budget.memory.lines.iter().map(|line| line.key.as_str()).collect();
+    for key in ["memory", "state", "emit-bytes"] {
+        assert!(named.contains(&format!("function.mean.limits.{key}").as_str()), "{named:?}");
+    }
 }

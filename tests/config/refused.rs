@@ -213,3 +213,29 @@ fn a_trigger_is_one_thing() {
         assert!(faults.iter().any(|fault| fault.contains(want)), "{lines}: {faults:#?}");
     }
 }
+
+#[test]
+fn a_setting_that_the_manifest_does_not_declare_is_refused_and_one_of_a_manifest_without_any_is_the_sites_own() {
+    let gateway = SMALL.replace("[[sink]]", "[function.config]\nhihg = 30\n[[sink]]");
+    let declaring = |manifest: &str| examine(&site(&gateway).function("mean", &format!("{MEAN}{manifest}"))).1;
+    assert_eq!(
+        declaring("[config]\nhigh = 20\nlow = 10\n"),
+        [
+            "gateway.toml: function.mean.config.hihg: is not a setting of this function's manifest (known: high, low); did you mean `high`?"
+        ]
+    );
+    assert_eq!(declaring(""), [""; 0]);
+    assert_eq!(declaring("[config]\nhihg = 20\n"), [""; 0]);
+}
+
+#[test]
+fn control_characters_of_a_file_are_not_printed_as_they_are() {
+    let gateway = SMALL
+        .replace("path = \"functions/mean\"", "path = \"nope\\u001b[31m\"")
+        .replace("[broker]", "\"\\u001b]0;x\\u0007\" = 1\n[broker]\n\"a\\nb\" = 1");
+    let (_, faults) = examine(&site(&gateway));
+    assert!(faults.len() >= 3, "{faults:#?}");
+    assert!(faults.iter().any(|fault| fault.contains("nope\\u{1b}[31m")), "{faults:#?}");
+    assert!(faults.iter().any(|fault| fault.contains("broker.a\\nb: is not a key")), "{faults:#?}");
+    assert!(faults.iter().all(|fault| !fault.chars().any(char::is_control)), "{faults:#?}");
+}

@@ -49,22 +49,36 @@ fn run(wasm: Vec<u8>) -> Result<Verdict, CallError> {
 
 fn run_with(manifest: Manifest, wasm: Vec<u8>) -> Result<Verdict, CallError> {
     on_stack(CALL_STACK, move || {
-        let pool = Pool::new(Bytes::mib(1));
-        let mut function = Function::load(&manifest, &wasm, MODULE_BYTES_MAX, &pool, &mut Clock::start())
-            .unwrap_or_else(|error| panic!("{error}"));
-        let (paths, mut fields) = (Paths::new(), Fields::new());
-        let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(190));
-        paths.scan(Codec::Json, payload.as_bytes(), &mut fields).unwrap();
-        let invocation = Invocation { topic: "in/a", payload: payload.as_bytes(), ..Invocation::default() };
-        let first = function.call(&invocation, &fields, &mut Clock::start());
-        let second = function.call(&invocation, &fields, &mut Clock::start());
-        assert_eq!(first.as_ref().map_err(CallError::kind), second.as_ref().map_err(CallError::kind));
-        assert!(function.usage().peak_memory <= manifest.limits.memory.0);
-        assert!(pool.granted() <= manifest.limits.memory);
-        drop(function);
-        assert_eq!(pool.granted(), Bytes(0));
-        second
+        let mut outcome = Ok(Verdict::Drop);
+        let heap = allocation_counter::measure(|| outcome = twice(&manifest, &wasm));
+        // Loading, the guest's memory while it grows (old and new) and its image: counted, whatever the guest does.
+        let heap_max = 4 * manifest.limits.memory.0 + (1 << 20);
+        assert!(heap.bytes_max < heap_max, "{} bytes of heap", heap.bytes_max);
+        outcome
     })
+}
+
+fn twice(manifest: &Manifest, wasm: &[u8]) -> Result<Verdict, CallError> {
+    let pool = Pool::new(Bytes::mib(1));
+    let mut function = Function::load(manifest, wasm, MODULE_BYTES_MAX, &pool, &mut Clock::start())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (paths, mut fields) = (Paths::new(), Fields::new());
+    let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(190));
+    paths.scan(Codec::Json, payload.as_bytes(), &mut fields).unwrap();
+    let invocation = Invocation { topic: "in/a", payload: payload.as_bytes(), ..Invocation::default() };
+    let first = function.call(&invocation, &fields, &mut Clock::start());
+    let second = function.call(&invocation, &fields, &mut Clock::start());
+    assert_eq!(first.as_ref().map_err(CallError::kind), second.as_ref().map_err(CallError::kind));
+    assert!(function.usage().peak_memory <= manifest.limits.memory.0);
+    assert!(pool.granted() <= manifest.limits.memory);
+    // Fuel is counted, and no call spends more than it was given (its slice may be passed by one operator's price).
+    assert!(
+        function.usage().fuel
+            <= manifest.limits.fuel.0.saturating_mul(2).saturating_add(2 * function.usage().instances * 1000)
+    );
+    drop(function);
+    assert_eq!(pool.granted(), Bytes(0));
+    second
 }
 
 /// Enough fuel for 200 000 turns of anything.

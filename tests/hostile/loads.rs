@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use weir::function::LoadError;
+use weir::field::Fields;
+use weir::function::{Function, Invocation, LoadError, Pool};
+use weir::units::Bytes;
 
-use super::{LOAD_STACK, load, on_stack};
+use super::{Clock, LOAD_STACK, load, manifest, on_stack};
 
 /// Heap at the peak of a load, as a multiple of the module's size, beside [`HEAP_FIXED`].
 const HEAP_FACTOR: u64 = 100;
@@ -16,6 +18,14 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+fn signed(out: &mut Vec<u8>, mut value: i64) {
+    while !(-64..64).contains(&value) {
+        out.push(value as u8 & 0x7f | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8 & 0x7f);
 }
 
 /// Bytes with their length in front.
@@ -49,6 +59,8 @@ const START: u8 = 8;
 const ELEMENT: u8 = 9;
 const CODE: u8 = 10;
 const DATA: u8 = 11;
+/// Stands before the code.
+const DATA_COUNT: u8 = 12;
 
 impl Raw {
     /// A module that loads: types `() -> i64` and `(i32) -> i32`, `weir_buf`, `on_event`, a page of memory.
@@ -74,7 +86,7 @@ impl Raw {
     fn with(mut self, id: u8, bytes: Vec<u8>) -> Self {
         self.0.retain(|(other, _)| *other != id);
         self.0.push((id, bytes));
-        self.0.sort_by_key(|(id, _)| *id);
+        self.0.sort_by_key(|(id, _)| if *id == DATA_COUNT { 2 * CODE - 1 } else { 2 * id });
         self
     }
 
@@ -259,6 +271,88 @@ fn a_million_functions_are_too_large_to_be_looked_at() {
     }
     let said = loaded("a million functions", wasm).unwrap_err();
     assert!(said.contains("the gateway takes 256 KiB"), "{said}");
+}
+
+/// A caller that takes larger modules is protected by the counts: they are known before anything is made of them.
+#[test]
+fn a_million_functions_are_refused_by_their_count_where_size_would_let_them_pass() {
+    let good = Raw::good();
+    let bodies = good.0.iter().find(|(id, _)| *id == CODE).unwrap().1[1..].to_vec();
+    let mut functions = Vec::new();
+    varint(&mut functions, 1_000_002);
+    functions.extend([0, 1]);
+    functions.extend(vec![2; 1_000_000]);
+    let mut code = Vec::new();
+    varint(&mut code, 1_000_002);
+    code.extend(bodies);
+    (0..1_000_000).for_each(|_| code.extend([2, 0, 0x0b]));
+    let types = vec![3, 0x60, 0, 1, 0x7e, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 0, 0];
+    let wasm = good.with(TYPE, types).with(FUNCTION, functions).with(CODE, code).bytes();
+    on_stack(LOAD_STACK, move || {
+        let mut said = String::new();
+        let heap = allocation_counter::measure(|| {
+            let loaded =
+                Function::load(&manifest(), &wasm, Bytes::mib(16), &Pool::new(Bytes::mib(1)), &mut Clock::start());
+            said = loaded.map_or_else(|error| error.to_string(), |_| "it loads".to_owned());
+        });
+        assert!(said.contains("functions: 1000002"), "{said}");
+        assert!(heap.bytes_max < 1 << 20, "{} bytes of heap for {}", heap.bytes_max, wasm.len());
+    });
+}
+
+#[test]
+fn data_segments_are_bounded_by_the_memory_they_are_for() {
+    let at = |offset: i64, len: usize| {
+        let mut segment = vec![0, 0x41];
+        signed(&mut segment, offset);
+        segment.push(0x0b);
+        segment.extend(sized(&vec![7; len]));
+        segment
+    };
+    let segments = |list: &[Vec<u8>]| [vec![list.len() as u8], list.concat()].concat();
+    for (name, list, fits) in [
+        ("as large as the memory", vec![at(0, 65_536)], true),
+        ("one byte beyond it", vec![at(1, 65_536)], false),
+        ("three times the memory", vec![at(0, 200_000)], false),
+        ("at a negative place", vec![at(-1, 1)], false),
+        ("the same place many times", vec![at(0, 2000); 100], true),
+        ("empty, at the end", vec![at(65_536, 0)], true),
+        ("empty, behind the end", vec![at(65_537, 0)], false),
+    ] {
+        let said = loaded(name, Raw::good().with(DATA, segments(&list)).bytes());
+        assert_eq!(said.is_ok(), fits, "{name}: {said:?}");
+    }
+    // Passive ones take no memory of the guest's, and are bounded by the size of the module.
+    let passive = [&[1, 1][..], &sized(&vec![7; 200_000])].concat();
+    assert_eq!(loaded("a giant passive segment", Raw::good().with(DATA, passive).bytes()), Ok(()));
+    // A count of segments that are not there.
+    let lying = Raw::good().with(DATA_COUNT, vec![200, 1]).with(DATA, vec![1, 0, 0x41, 0, 0x0b, 1, 1]);
+    assert!(loaded("a lying count", lying.bytes()).is_err());
+}
+
+#[test]
+fn names_are_cut_and_long_or_odd_ones_cost_nothing_but_themselves() {
+    // Function 0 and 1 with names of 40,000 bytes, one of them full of escapes for a terminal.
+    let (plain, odd) = ("n".repeat(40_000), "\u{1b}[2J\n".repeat(8_000));
+    let mut map = vec![2];
+    for (index, name) in [(0, plain), (1, odd)] {
+        map.push(index);
+        map.extend(sized(name.as_bytes()));
+    }
+    for map in [map.clone(), map[..30_000].to_vec()] {
+        let names = sized(&[&b"\x04name\x01"[..], &sized(&map)].concat());
+        let wasm = [Raw::good().handler(&[0], &[0x00]).bytes(), vec![0], names].concat();
+        let (text, heap) = on_stack(LOAD_STACK, move || {
+            let mut function = load(&wasm).unwrap();
+            let mut text = String::new();
+            let heap = allocation_counter::measure(|| {
+                let outcome = function.call(&Invocation::default(), &Fields::new(), &mut Clock::start());
+                text = outcome.unwrap_err().to_string();
+            });
+            (text, heap.bytes_max)
+        });
+        assert!(text.len() < 1000 && !text.contains(['\u{1b}', '\n']) && heap < 64 << 10, "{heap}: {text}");
+    }
 }
 
 #[test]

@@ -7,7 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod calls;
+mod chains;
 mod loads;
+#[path = "../support/middle.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod middle;
+mod pointers;
+mod starts;
+mod times;
 
 use std::time::{Duration, Instant};
 

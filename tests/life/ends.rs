@@ -100,3 +100,39 @@ fn a_gateway_without_any_broker_ends_at_once_when_asked_to() {
     assert!(gateway.stop().success(), "{}", gateway.log());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
+
+#[test]
+fn sinks_store_and_instances_are_on_the_page_and_a_sound_file_sink_is_up_before_its_first_record() {
+    let broker = Broker::start(&Conf::wide());
+    let mut gateway = gateway(&config(&broker, ""));
+    start(&mut gateway);
+    gateway.wait_for("the sink", |numbers| numbers.get("sink_up{sink=\"disk\"}") == 1.0);
+    let numbers = gateway.numbers().unwrap();
+    assert_eq!(numbers.get("sink_delivered_total{sink=\"disk\"}"), 0.0);
+    publish(broker.port(), readings(8));
+    // Every eighth reading is kept.
+    let delivered = |numbers: &super::support::gateway::Numbers| numbers.get("sink_delivered_total{sink=\"disk\"}");
+    let numbers = gateway.wait_for("a delivery", |numbers| delivered(numbers) >= 1.0);
+    assert!(numbers.get("sink_bytes_total{sink=\"disk\"}") > 100.0, "{}", numbers.text);
+    for name in ["undeliverable", "refused", "without_subscriber"] {
+        assert_eq!(numbers.get(&format!("sink_{name}_total{{sink=\"disk\"}}")), 0.0);
+    }
+    assert_eq!(numbers.get("function_instances_total{function=\"meter\"}"), 0.0);
+    gateway.kill();
+    start(&mut gateway);
+    let numbers = gateway.numbers().unwrap();
+    assert!(numbers.get("store_found{kind=\"replayed\"}") >= 1.0, "{}", numbers.text);
+    for kind in ["bad-frames", "bad-snapshots", "quarantined-bytes", "healed", "lost-snapshot"] {
+        assert_eq!(numbers.get(&format!("store_found{{kind=\"{kind}\"}}")), 0.0, "{kind}");
+    }
+}
+
+#[test]
+fn a_file_sink_whose_folder_cannot_be_is_down_and_told_before_its_first_record() {
+    let broker = Broker::start(&Conf::wide());
+    let mut gateway = gateway(&config(&broker, ""));
+    std::fs::write(gateway.path("upstream"), "a file").unwrap();
+    start(&mut gateway);
+    gateway.wait_for_log("sink disk: ");
+    assert_eq!(gateway.numbers().unwrap().get("sink_up{sink=\"disk\"}"), 0.0);
+}

@@ -158,7 +158,7 @@ async fn a_topic_that_is_not_utf_8_is_told_and_acknowledged_and_the_link_stands(
             _ => None,
         })
         .await;
-    assert_eq!((unfit.why, unfit.packet_id, &unfit.topic[..]), (Why::Topic, 9, &[0xff, 0xfe][..]));
+    assert_eq!((unfit.why, unfit.packet_id, &unfit.topic[..]), (Why::NotUtf8, 9, &[0xff, 0xfe][..]));
     gateway.ack([Acked { packet_id: 9, qos: Qos::AtLeastOnce }]);
     assert_eq!(within("PUBACK", acks.recv()).await.unwrap(), [0x40, 2, 0, 9]);
     assert!(gateway.link.status().connected);

@@ -23,6 +23,10 @@ pub struct Conf {
     pub login: Option<(&'static str, &'static str)>,
     /// Certificate and key of the listener, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// With TLS: only clients with a certificate of this authority, PEM.
+    pub clients: Option<PathBuf>,
+    /// A second port, without TLS.
+    pub plain: Option<u16>,
 }
 
 impl Conf {
@@ -121,6 +125,12 @@ impl Conf {
         let mut text = format!("listener {port} 127.0.0.1\n");
         if let Some((cert, key)) = &self.tls {
             write!(text, "certfile {}\nkeyfile {}\n", cert.display(), key.display()).unwrap();
+        }
+        if let Some(clients) = &self.clients {
+            write!(text, "cafile {}\nrequire_certificate true\n", clients.display()).unwrap();
+        }
+        if let Some(port) = self.plain {
+            writeln!(text, "listener {port} 127.0.0.1").unwrap();
         }
         text += "user root\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_type warning\n";
         if let Some(in_flight) = self.in_flight {

@@ -106,6 +106,11 @@ impl Middle {
         Self::of_modules(modules, site)
     }
 
+    /// The same with further lines for `[gateway]`.
+    pub fn with_gateway(guests: &[Guest<'_>], gateway: &str, site: &str) -> Self {
+        Self::new(guests, site).changed("[gateway]", &format!("[gateway]\n{gateway}"))
+    }
+
     /// The same with built functions: name (of folder and module), manifest, module.
     pub fn of_modules(modules: impl IntoIterator<Item = (String, Vec<u8>, Vec<u8>)>, site: &str) -> Self {
         let mut files = BTreeMap::new();
@@ -196,6 +201,13 @@ impl Middle {
     /// The same, on a machine whose clocks say `now`.
     pub fn restarted_at(self, now: Now) -> Self {
         Self::start(self.files, self.entries, self.lanes, now)
+    }
+
+    /// The same with a part of `gateway.toml` changed.
+    pub fn changed(mut self, from: &str, to: &str) -> Self {
+        let file = self.files.get_mut("gateway.toml").expect("it was put there");
+        *file = String::from_utf8_lossy(file).replacen(from, to, 1).into_bytes();
+        self.restarted()
     }
 
     /// Lets time pass, commits what falls due, and returns the records that were made.

@@ -1,12 +1,17 @@
-//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`.
+//! The project's commands: `cargo xtask functions`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask fuzz`.
 //!
 //! - What a bare machine lacks is found or fetched; what cannot be got is named, with the fix.
 //! - Nothing is written outside of `target/`, but for the packages that apt-get installs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 mod c;
+mod cross;
+mod debian;
 mod demo;
+mod deploy;
+mod dist;
 mod functions;
+mod fuzz;
 mod need;
 mod tests;
 mod wasm;
@@ -19,8 +24,14 @@ const USAGE: &str = "\
 cargo xtask functions          build the modules in functions/ to target/functions/NAME/
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
+cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
+cargo xtask deploy --board NAME USER@HOST   the package over ssh: installed, started, ready
+cargo xtask size               what the binaries that dist built weigh, and what each feature costs
+cargo xtask fuzz [TARGET] [--for 30m]
+                               fuzzes what reads the bytes of others; without TARGET each in turn
 
-WEIR_NO_RUSTUP=1               never ask rustup for the wasm32 target: use Debian's packages
+WEIR_NO_RUSTUP=1               never ask rustup for a target: use Debian's packages
+WEIR_ZIG=FILE                  zig, for C and musl, in place of the one that is found or fetched
 WEIR_WASM_LD=FILE              the linker for functions, in place of the one that is found";
 
 fn main() -> ExitCode {
@@ -32,6 +43,10 @@ fn main() -> ExitCode {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
+        "dist" => dist::run(root, &rest),
+        "deploy" => deploy::run(root, &rest),
+        "size" => dist::size::run(root, &rest),
+        "fuzz" => fuzz::run(root, &rest),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -107,3 +107,9 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {
         .and_then(|()| std::fs::write(file, bytes))
         .map_err(|error| format!("{}: {error}", file.display()))
 }
+
+/// Whether `folder` has a file whose name begins so.
+pub fn has_file(folder: &Path, prefix: &str) -> bool {
+    std::fs::read_dir(folder)
+        .is_ok_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with(prefix)))
+}

@@ -8,13 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::need;
+use crate::{debian, need};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// Where Debian's compiler lies, whatever `PATH` finds first.
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-/// What the guests and their SDK are written in.
-const RUSTC_MINOR_MIN: u32 = 87;
 const RUSTUP_SECONDS: u32 = 90;
 
 /// What builds guests on this machine.
@@ -40,8 +36,11 @@ struct Linker {
 impl WasmTarget {
     /// Finds or makes it.
     pub fn get() -> Result<Self, String> {
-        let route =
-            if active_has_target() || rustup_adds_target() { Route::Active } else { Route::BuildCore(debian_rustc()?) };
+        let route = if active_has_target() || rustup_adds_target() {
+            Route::Active
+        } else {
+            Route::BuildCore(debian::rustc(&why())?)
+        };
         Ok(Self { route, linker: Linker::get()? })
     }
 
@@ -89,9 +88,15 @@ impl WasmTarget {
     }
 }
 
+fn why() -> String {
+    format!(
+        "functions need Rust's core for {TARGET}; with internet and rustup, `rustup target add {TARGET}` is the quickest"
+    )
+}
+
 fn active_has_target() -> bool {
     let folder = need::output(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]));
-    folder.is_some_and(|folder| has_file(Path::new(folder.trim()), "libcore-"))
+    folder.is_some_and(|folder| need::has_file(Path::new(folder.trim()), "libcore-"))
 }
 
 fn rustup_adds_target() -> bool {
@@ -100,33 +105,6 @@ fn rustup_adds_target() -> bool {
     }
     eprintln!("xtask: rustup target add {TARGET}");
     need::run_within(Command::new("rustup").args(["target", "add", TARGET]), RUSTUP_SECONDS) && active_has_target()
-}
-
-/// Debian's compiler with the source of `core`, installed if it is missing.
-fn debian_rustc() -> Result<PathBuf, String> {
-    if has_core_source() {
-        return Ok(DEBIAN_RUSTC.into());
-    }
-    let why = format!(
-        "functions need Rust's core for {TARGET}; with internet and rustup, `rustup target add {TARGET}` is the quickest"
-    );
-    // bookworm keeps a current compiler for Firefox under this name; later releases have a new enough `rustc`.
-    let packages: &[&str] =
-        if need::apt_knows("rustc-web") { &["rustc-web", "rust-web-src"] } else { &["rustc", "rust-src"] };
-    need::apt_install(&why, packages)?;
-    if has_core_source() {
-        return Ok(DEBIAN_RUSTC.into());
-    }
-    Err(format!(
-        "{why}: {DEBIAN_RUSTC} is older than 1.{RUSTC_MINOR_MIN} or has no library source, even with {packages:?}"
-    ))
-}
-
-fn has_core_source() -> bool {
-    let Some(version) = need::output(Command::new(DEBIAN_RUSTC).arg("--version")) else { return false };
-    let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0);
-    let Some(sysroot) = need::output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"])) else { return false };
-    minor >= RUSTC_MINOR_MIN && Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs").exists()
 }
 
 impl Linker {
@@ -182,9 +160,4 @@ fn command(file: &Path) -> Command {
 pub fn host() -> Option<String> {
     let text = need::output(Command::new("rustc").arg("-vV"))?;
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
-}
-
-fn has_file(folder: &Path, prefix: &str) -> bool {
-    std::fs::read_dir(folder)
-        .is_ok_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with(prefix)))
 }

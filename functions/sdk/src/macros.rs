@@ -20,30 +20,67 @@
 ///
 /// All parts:
 ///
-/// ```text
-/// buffer 1024;                                  // bytes for header, fields, topic, device and payload; default 512
-/// wants payload, device;                        // what is copied; default topic, device
-/// fields { temp: Number = "temp", name: Field = "meta.name" }
-/// meters { energy: Counter = "energy" }         // Counter, Gauge, Distribution; must stand in function.toml
-/// state { last: State<(f64, i64)> = "last" }
-/// config { high: f64 = 80.0, unit: Text<8> = "C" }   // must stand in function.toml's [config]
-/// on_start = check;                             // fn(&Function) -> Result<(), &'static str>: Err refuses the load
-/// on_event = handle;                            // fn(&Function, &Event) -> Verdict, or -> Result<Verdict, Error>
-/// on_interval = tick;                           // fn(&Function, &Interval) -> the same
+/// ```no_run
+/// # #![allow(unexpected_cfgs)]
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! {
+///     manifest "[[meter]]\nname = \"energy\"\nkind = \"counter\"\n[config]\nhigh = 80.0\nunit = \"C\"";
+///     buffer 1024;                                  // bytes for header, fields, topic, device and payload; default 512
+///     wants payload, device;                        // what is copied; default topic, device
+///     fields { temp: Number = "temp", name: Field = "meta.name", bare: Number = "." }
+///     meters { energy: Counter = "energy" }         // Counter, Gauge, Distribution; a [[meter]] of that kind in the manifest
+///     state { last: State<(f64, i64)> = "last" }
+///     config { high: f64 = 80.0, unit: Text<8> = "C" }   // must stand in the manifest's [config]
+///     on_start = check;                             // fn(&Function) -> Result<(), &'static str>: Err refuses the load
+///     on_event = handle;                            // fn(&Function, &Event) -> Verdict, or -> Result<Verdict, Error>
+///     on_interval = tick;                           // fn(&Function, &Interval) -> the same
+/// }
+/// # fn check(_: &Function) -> Result<(), &'static str> { Ok(()) }
+/// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
+/// # fn tick(_: &Function, _: &Interval) -> Verdict { Verdict::Done }
+/// # fn main() {}
 /// ```
+///
+/// Without `manifest`, which is for tests, it is the file `function.toml` beside `Cargo.toml`.
 ///
 /// What is wrong does not compile: a path that is none,
 ///
-/// ```compile_fail
+/// ```compile_fail,E0080
 /// # use weir_sdk::prelude::*;
 /// weir_sdk::function! { fields { temp: Number = "temp..c" } on_event = handle; }
 /// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
 /// # fn main() {}
 /// ```
 ///
-/// a function without a handler, a buffer that is too small, fields in an interval,
+/// a function without a handler,
 ///
 /// ```compile_fail
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! { fields { temp: Number = "temp" } }
+/// # fn main() {}
+/// ```
+///
+/// a buffer that is too small for the fields,
+///
+/// ```compile_fail,E0080
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! { buffer 192; fields { temp: Number = "temp" } on_event = handle; }
+/// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
+/// # fn main() {}
+/// ```
+///
+/// a wish for what no event has,
+///
+/// ```compile_fail,E0080
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! { wants payloads; on_event = handle; }
+/// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
+/// # fn main() {}
+/// ```
+///
+/// fields in an interval,
+///
+/// ```compile_fail,E0308
 /// # use weir_sdk::prelude::*;
 /// weir_sdk::function! { fields { temp: Number = "temp" } on_interval = tick; }
 /// fn tick(function: &Function, interval: &Interval) -> Verdict {
@@ -53,10 +90,43 @@
 /// # fn main() {}
 /// ```
 ///
-/// or a meter or setting that `function.toml` does not name.
+/// a meter that the manifest does not name (here it is the function that has the name), or names with another kind,
+///
+/// ```compile_fail,E0080
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! {
+///     manifest "name = \"energy\"\n[[meter]]\nname = \"e\"\nkind = \"counter\"";
+///     meters { energy: Counter = "energy" } on_event = handle;
+/// }
+/// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail,E0080
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! {
+///     manifest "[[meter]]\nname = \"energy\"\nkind = \"gauge\"";
+///     meters { energy: Counter = "energy" } on_event = handle;
+/// }
+/// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
+/// # fn main() {}
+/// ```
+///
+/// or a setting that is not in `[config]`.
+///
+/// ```compile_fail,E0080
+/// # use weir_sdk::prelude::*;
+/// weir_sdk::function! {
+///     manifest "[[meter]]\nname = \"e\"\nkind = \"gauge\"\nwindow = \"1 s\"\n[config]\nhigh = 80.0";
+///     config { window: f64 = 1.0 } on_event = handle;
+/// }
+/// # fn handle(_: &Function, _: &Event) -> Verdict { Verdict::Drop }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! function {
     (
+        $(manifest $manifest:literal;)?
         $(buffer $buffer:literal;)?
         $(wants $($want:ident),+;)?
         $(fields { $($field:ident : $field_type:ty = $path:literal),* $(,)? })?
@@ -78,13 +148,29 @@ macro_rules! function {
 
         const _: () = {
             const _: () = {
+                // Only where it is asked for: a function without meters and settings needs no manifest to compile.
+                #[allow(unused_macros)]
+                macro_rules! manifest {
+                    () => {
+                        $crate::__manifest!($($manifest)?)
+                    };
+                }
                 $($($crate::check::path($path);)*)?
+                $($({
+                    let kind = <$meter_type as $crate::meter::Register>::KIND;
+                    match $crate::check::meter(manifest!(), $meter_name, kind) {
+                        $crate::check::Declared::Here => {}
+                        $crate::check::Declared::OtherKind => panic!(concat!(
+                            "function.toml has the meter `", $meter_name, "` with another kind than ",
+                            stringify!($meter_type)
+                        )),
+                        $crate::check::Declared::Nowhere => {
+                            panic!(concat!("function.toml has no [[meter]] with name = \"", $meter_name, "\""))
+                        }
+                    }
+                })*)?
                 $($(assert!(
-                    $crate::check::manifest_has($crate::__manifest!(), "name", Some($meter_name)),
-                    concat!("function.toml has no meter `", $meter_name, "`")
-                );)*)?
-                $($(assert!(
-                    $crate::check::manifest_has($crate::__manifest!(), stringify!($setting), None),
+                    $crate::check::setting(manifest!(), stringify!($setting)),
                     concat!("function.toml has no `", stringify!($setting), "` in [config]")
                 );)*)?
                 $(let _wants = 0 $(| $crate::event::want_bit(stringify!($want)))+;)?
@@ -175,6 +261,9 @@ macro_rules! __a_handler {
 macro_rules! __manifest {
     () => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/function.toml"))
+    };
+    ($manifest:literal) => {
+        $manifest
     };
 }
 

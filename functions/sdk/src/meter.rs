@@ -6,16 +6,19 @@ use crate::raw;
 /// What can stand in `meters { .. }`.
 #[doc(hidden)]
 pub trait Register: Sized {
+    /// As the manifest has it.
+    const KIND: &'static str;
     fn register(name: &str) -> Result<Self, i32>;
 }
 
 macro_rules! meter {
-    ($(#[$doc:meta])* $type:ident, $own:ident, $keyed:ident, $call:path, $what:literal) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $own:ident, $keyed:ident, $call:path, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub struct $type(i32);
 
         impl Register for $type {
+            const KIND: &'static str = $kind;
             fn register(name: &str) -> Result<Self, i32> {
                 let id = raw::meter(name);
                 if id < 0 { Err(id) } else { Ok(Self(id)) }
@@ -38,13 +41,13 @@ macro_rules! meter {
 
 meter!(
     /// `kind = "counter"`: count and sum.
-    Counter, add, add_for, raw::meter_add, "Adds `value`"
+    Counter, "counter", add, add_for, raw::meter_add, "Adds `value`"
 );
 meter!(
     /// `kind = "gauge"`: count, sum, min, max, first and last.
-    Gauge, set, set_for, raw::meter_set, "Sets the value"
+    Gauge, "gauge", set, set_for, raw::meter_set, "Sets the value"
 );
 meter!(
     /// `kind = "distribution"`: all of a gauge, variance and quantiles.
-    Distribution, observe, observe_for, raw::meter_observe, "Observes `value`"
+    Distribution, "distribution", observe, observe_for, raw::meter_observe, "Observes `value`"
 );

@@ -2,7 +2,6 @@
 
 mod compare;
 mod publish;
-mod world;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -43,7 +42,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<ExitCode, Fault> {
             "publish" => publish::run(parser),
             "compare" => compare::run(parser),
             "scenario" => scenario(parser),
-            "world" => world::run(parser),
+            "world" => weir_simulator::world::command::run(parser),
             other => Err(format!("`{other}` is no command; there are publish, compare, scenario and world").into()),
         },
         Some(Long("version") | Short('V')) => {

@@ -1,181 +1,266 @@
-//! The modelled broker: one persistent session of one client, the gateway.
+//! The modelled broker: sessions of one client, the gateway, as MQTT has them.
 //!
-//! - A QoS 1 or 2 message stays until it is acknowledged; at most `receive_max` are on their way. A new connection gets them
-//!   again, in order, with their packet identifiers and DUP set (MQTT 5.0 §4.4).
-//! - A connection is a pipe in each direction: in order, with a delay; what is in it when it breaks is lost.
-//! - Packet identifiers are reused as soon as they are free, which is when mistaking one for another shows.
+//! - A QoS 1 or 2 message stays in the session until it is acknowledged; so many are on their way as our Receive Maximum and the
+//!   broker's own limit allow. A connection that resumes the session gets them again, in order, with their packet
+//!   identifiers and DUP set (MQTT 5.0 §4.4); a QoS 2 message whose PUBREC has come gets its PUBREL again.
+//! - Packet identifiers are the lowest free ones, or go round. Either way an identifier is not given to a twin (same topic, same
+//!   payload) of the message that had it last: MQTT gives those two no identity that a receiver could tell them by.
+//! - Only what is in a session is owed to the gateway. A session that is lost, or taken over by a stranger, owes nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use weir::config::Qos;
+use weir::config::{Qos, RetainedPolicy};
+use weir::marks::Marks;
 
-use super::queue::{Happening, Incoming, Queue};
+use super::checks::Broken;
+use super::ledger::Ledger;
+use super::queue::{Incoming, Outgoing};
+use super::site::Subscription;
+use super::wire::Wire;
 use crate::fleet::Message;
-use crate::rng::Rng;
 
-/// The broker, and the link to it.
+/// How a broker is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// MQTT 5; else 3.1.1, which knows no Receive Maximum and no retain handling.
+    pub is_v5: bool,
+    /// Packet identifiers go round; else the lowest free one is taken.
+    pub ids_go_round: bool,
+    /// Unacknowledged messages at once, by the broker's own limit.
+    pub in_flight_max: u16,
+}
+
+/// The broker.
 #[derive(Debug)]
 pub struct Broker {
-    messages: Vec<Message>,
-    waiting: VecDeque<usize>,
-    /// By packet identifier: message, order of sending, and whether its PUBREC has come.
-    unacked: BTreeMap<u16, Unacked>,
+    style: Style,
+    asked: Subscription,
+    /// Receive Maximum that the gateway announces.
     receive_max: u16,
+    session: Option<Session>,
+    /// The connection that the broker believes in.
+    conn: Option<u64>,
+    retained: BTreeMap<Arc<str>, Arc<Message>>,
+    /// Connections made.
+    pub connections: u64,
+    /// It is not there until then.
+    pub down_until_us: u64,
+    /// Sessions that were lost or taken over.
+    pub sessions_lost: u64,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    is_subscribed: bool,
+    waiting: VecDeque<usize>,
+    /// By packet identifier.
+    unacked: BTreeMap<u16, Unacked>,
+    /// Hash of the message that had the identifier last.
+    holders: BTreeMap<u16, u32>,
+    last_id: u16,
     sent: u64,
-    epoch: u64,
-    is_connected: bool,
-    /// When the last thing put into a pipe arrives.
-    down_us: u64,
-    up_us: u64,
-    latency_us: u64,
-    /// QoS 0 messages that came while no one was connected.
-    pub lost_qos0: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Unacked {
-    message: usize,
+    instance: usize,
     order: u64,
-    received: bool,
+    is_received: bool,
 }
 
 impl Broker {
-    /// A broker whose client announces `receive_max`, over a link of some `latency_us` each way.
+    /// A broker without a session.
     #[must_use]
-    pub const fn new(receive_max: u16, latency_us: u64) -> Self {
+    pub const fn new(style: Style, asked: Subscription, receive_max: u16) -> Self {
         Self {
-            messages: Vec::new(),
-            waiting: VecDeque::new(),
-            unacked: BTreeMap::new(),
+            style,
+            asked,
             receive_max,
-            sent: 0,
-            epoch: 0,
-            is_connected: false,
-            down_us: 0,
-            up_us: 0,
-            latency_us,
-            lost_qos0: 0,
+            session: None,
+            conn: None,
+            retained: BTreeMap::new(),
+            connections: 0,
+            down_until_us: 0,
+            sessions_lost: 0,
         }
     }
 
-    /// A message of the list.
-    #[must_use]
-    pub fn message(&self, place: usize) -> &Message {
-        &self.messages[place]
-    }
-
-    /// Number of the connection.
-    #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Whether connection `epoch` stands.
-    #[must_use]
-    pub const fn is_current(&self, epoch: u64) -> bool {
-        self.is_connected && self.epoch == epoch
-    }
-
-    /// Whether a connection stands.
-    #[must_use]
-    pub const fn is_connected(&self) -> bool {
-        self.is_connected
-    }
-
-    /// Whether every QoS 1 and 2 message is acknowledged.
+    /// Whether nothing is owed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.unacked.is_empty()
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.is_subscribed && session.waiting.is_empty() && session.unacked.is_empty())
     }
 
     /// A device publishes.
-    pub fn publish(&mut self, message: Message, queue: &mut Queue, rng: &mut Rng) {
-        let qos = message.qos;
-        self.messages.push(message);
-        let place = self.messages.len() - 1;
-        if qos != Qos::AtMostOnce {
-            self.waiting.push_back(place);
-            self.send(queue, rng);
-        } else if self.is_connected {
-            self.deliver(Incoming::Publish { message: place, packet_id: 0, dup: false }, queue, rng);
-        } else {
-            self.lost_qos0 += 1;
+    pub fn publish(&mut self, message: Message, ledger: &mut Ledger, wire: &mut Wire) {
+        let message = Arc::new(message);
+        if message.retain {
+            self.retained.insert(Arc::clone(&message.topic), Arc::clone(&message));
+        }
+        if self.session.as_ref().is_some_and(|session| session.is_subscribed) {
+            self.route(message, false, ledger, wire);
         }
     }
 
-    /// The gateway connects, with its session.
-    pub fn connect(&mut self, queue: &mut Queue, rng: &mut Rng) {
-        self.epoch += 1;
-        self.is_connected = true;
-        self.deliver(Incoming::Connected, queue, rng);
-        let mut again: Vec<(u64, u16, usize)> = Vec::new();
-        for (packet_id, unacked) in &self.unacked {
-            if unacked.received {
-                queue.after(2 * self.latency_us, Happening::Complete { packet_id: *packet_id });
+    fn route(&mut self, message: Arc<Message>, retained: bool, ledger: &mut Ledger, wire: &mut Wire) {
+        let qos = message.qos.min(self.asked.qos);
+        let Some(session) = &mut self.session else { return };
+        if qos != Qos::AtMostOnce {
+            session.waiting.push_back(ledger.owe(message, qos, retained));
+            self.send(ledger, wire);
+        } else if let Some(conn) = self.conn {
+            let instance = ledger.offer(message, qos, retained);
+            wire.down(conn, Incoming::Publish { instance, packet_id: 0, dup: false });
+        }
+    }
+
+    /// Something came from the gateway.
+    pub fn take(&mut self, conn: u64, packet: Outgoing, ledger: &mut Ledger, wire: &mut Wire) -> Result<(), Broken> {
+        if packet == Outgoing::Connect {
+            self.connect(conn, ledger, wire);
+            return Ok(());
+        }
+        if self.conn != Some(conn) {
+            return Ok(());
+        }
+        match packet {
+            Outgoing::Connect => {}
+            Outgoing::Subscribe => self.subscribe(ledger, wire),
+            Outgoing::Ack { packet_id } => self.acknowledged(packet_id, ledger, wire)?,
+            Outgoing::PubComp { packet_id } => self.release(packet_id, ledger, wire),
+            Outgoing::Ping => wire.down(conn, Incoming::PingResp),
+        }
+        Ok(())
+    }
+
+    /// A connection with our identifier: whatever stood before is closed.
+    fn connect(&mut self, conn: u64, ledger: &mut Ledger, wire: &mut Wire) {
+        self.conn = Some(conn);
+        self.connections += 1;
+        let session_present = self.session.is_some();
+        wire.down(conn, Incoming::ConnAck { session_present });
+        let session = self.session.get_or_insert_default();
+        let mut again: Vec<(u64, u16, Unacked)> =
+            session.unacked.iter().map(|(id, unacked)| (unacked.order, *id, *unacked)).collect();
+        again.sort_unstable_by_key(|(order, ..)| *order);
+        for (_, packet_id, Unacked { instance, is_received, .. }) in again {
+            if is_received {
+                wire.down(conn, Incoming::PubRel { packet_id });
             } else {
-                again.push((unacked.order, *packet_id, unacked.message));
+                wire.down(conn, Incoming::Publish { instance, packet_id, dup: true });
             }
         }
-        again.sort_unstable();
-        for (_, packet_id, message) in again {
-            self.deliver(Incoming::Publish { message, packet_id, dup: true }, queue, rng);
+        self.send(ledger, wire);
+    }
+
+    fn subscribe(&mut self, ledger: &mut Ledger, wire: &mut Wire) {
+        let Some(session) = &mut self.session else { return };
+        let is_new = !core::mem::replace(&mut session.is_subscribed, true);
+        // MQTT 5.0 §3.8.3.1, retain handling; 3.1.1 sends them always.
+        let sends = match (self.style.is_v5, self.asked.retained) {
+            (false, _) | (true, RetainedPolicy::Always) => true,
+            (true, RetainedPolicy::SkipOnResubscribe) => is_new,
+            (true, RetainedPolicy::Never) => false,
+        };
+        if sends {
+            let retained: Vec<Arc<Message>> = self.retained.values().cloned().collect();
+            retained.into_iter().for_each(|message| self.route(message, true, ledger, wire));
         }
-        self.send(queue, rng);
     }
 
-    /// The connection breaks.
-    pub fn disconnect(&mut self) {
-        self.is_connected = false;
-    }
-
-    /// An acknowledgement (PUBACK or PUBREC) has come.
-    pub fn acknowledged(&mut self, packet_id: u16, queue: &mut Queue, rng: &mut Rng) {
-        let Some(unacked) = self.unacked.get_mut(&packet_id) else { return };
-        if self.messages[unacked.message].qos == Qos::ExactlyOnce {
-            unacked.received = true;
-            queue.after(2 * self.latency_us, Happening::Complete { packet_id });
+    fn acknowledged(&mut self, packet_id: u16, ledger: &mut Ledger, wire: &mut Wire) -> Result<(), Broken> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some(unacked) = session.unacked.get_mut(&packet_id) else {
+            return Err(Broken::new(format!("an acknowledgement of {packet_id}, which nobody sent")));
+        };
+        ledger.check_acknowledged(unacked.instance)?;
+        if ledger.qos(unacked.instance) == Qos::ExactlyOnce {
+            unacked.is_received = true;
+            if let Some(conn) = self.conn {
+                wire.down(conn, Incoming::PubRel { packet_id });
+            }
         } else {
-            self.unacked.remove(&packet_id);
-            self.send(queue, rng);
+            session.unacked.remove(&packet_id);
+            self.send(ledger, wire);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, packet_id: u16, ledger: &mut Ledger, wire: &mut Wire) {
+        let Some(session) = &mut self.session else { return };
+        if session.unacked.get(&packet_id).is_some_and(|unacked| unacked.is_received) {
+            session.unacked.remove(&packet_id);
+            self.send(ledger, wire);
         }
     }
 
-    /// The handshake of a QoS 2 message is over, if a connection stands to end it.
-    pub fn completed(&mut self, packet_id: u16, queue: &mut Queue, rng: &mut Rng) {
-        if self.is_connected && self.unacked.get(&packet_id).is_some_and(|unacked| unacked.received) {
-            self.unacked.remove(&packet_id);
-            self.send(queue, rng);
+    /// Sends what may be on its way.
+    fn send(&mut self, ledger: &mut Ledger, wire: &mut Wire) {
+        let own = self.style.in_flight_max;
+        let window = if self.style.is_v5 { own.min(self.receive_max) } else { own };
+        let (Some(conn), Some(session)) = (self.conn, &mut self.session) else { return };
+        while session.unacked.len() < usize::from(window) {
+            let Some(instance) = session.waiting.pop_front() else { return };
+            let message = ledger.message(instance);
+            let hash = Marks::hash(message.topic.as_bytes(), &message.payload);
+            let packet_id = session.free_id(self.style.ids_go_round, hash);
+            session.sent += 1;
+            let order = session.sent;
+            session.unacked.insert(packet_id, Unacked { instance, order, is_received: false });
+            session.holders.insert(packet_id, hash);
+            wire.down(conn, Incoming::Publish { instance, packet_id, dup: false });
         }
     }
 
-    /// A PINGREQ has come behind `acks` acknowledgements.
-    pub fn pinged(&mut self, acks: u64, queue: &mut Queue, rng: &mut Rng) {
-        self.deliver(Incoming::Confirmed { acks }, queue, rng);
+    /// The broker knows that the connection is gone.
+    pub const fn disconnected(&mut self) {
+        self.conn = None;
     }
 
-    /// Puts something into the pipe from the gateway to the broker.
-    pub fn take(&mut self, happening: Happening, queue: &mut Queue, rng: &mut Rng) {
-        self.up_us = self.up_us.max(queue.now_us() + self.delay(rng));
-        queue.at(self.up_us, happening);
-    }
-
-    fn send(&mut self, queue: &mut Queue, rng: &mut Rng) {
-        while self.is_connected && self.unacked.len() < usize::from(self.receive_max) {
-            let Some(message) = self.waiting.pop_front() else { return };
-            let free = (1..=self.receive_max).find(|id| !self.unacked.contains_key(id));
-            let packet_id = free.expect("fewer are on their way than there are identifiers");
-            self.sent += 1;
-            self.unacked.insert(packet_id, Unacked { message, order: self.sent, received: false });
-            self.deliver(Incoming::Publish { message, packet_id, dup: false }, queue, rng);
+    /// It goes away, and forgets everything or nothing.
+    pub fn go_down(&mut self, forgets: bool, ledger: &mut Ledger) {
+        self.conn = None;
+        if forgets {
+            if let Some(session) = self.session.take() {
+                self.sessions_lost += 1;
+                session.instances().for_each(|instance| ledger.forgive(instance));
+            }
+            self.retained.clear();
         }
     }
 
-    fn deliver(&mut self, incoming: Incoming, queue: &mut Queue, rng: &mut Rng) {
-        self.down_us = self.down_us.max(queue.now_us() + self.delay(rng));
-        queue.at(self.down_us, Happening::Arrive { epoch: self.epoch, incoming });
+    /// A stranger with our identifier takes the session and acknowledges the next messages.
+    pub fn take_over(&mut self, takes: u64, ledger: &mut Ledger) {
+        self.conn = None;
+        let Some(session) = &mut self.session else { return };
+        self.sessions_lost += u64::from(0 < takes);
+        for _ in 0..takes {
+            let next = session.unacked.iter().min_by_key(|(_, unacked)| unacked.order).map(|(id, _)| *id);
+            let taken = match next {
+                Some(packet_id) => session.unacked.remove(&packet_id).map(|unacked| unacked.instance),
+                None => session.waiting.pop_front(),
+            };
+            let Some(instance) = taken else { return };
+            ledger.forgive(instance);
+        }
+    }
+}
+
+impl Session {
+    fn instances(&self) -> impl Iterator<Item = usize> {
+        self.waiting.iter().copied().chain(self.unacked.values().map(|unacked| unacked.instance))
     }
 
-    fn delay(&self, rng: &mut Rng) -> u64 {
-        self.latency_us / 2 + rng.below(self.latency_us + 1)
+    fn free_id(&mut self, goes_round: bool, hash: u32) -> u16 {
+        let first = if goes_round { self.last_id } else { 0 };
+        let ids = (1..=u16::MAX).map(|step| (u32::from(first) + u32::from(step) - 1) % u32::from(u16::MAX) + 1);
+        let free = ids
+            .map(|id| id as u16)
+            .find(|id| !self.unacked.contains_key(id) && self.holders.get(id).is_none_or(|holder| *holder != hash));
+        self.last_id = free.expect("fewer are on their way than there are identifiers");
+        self.last_id
     }
 }

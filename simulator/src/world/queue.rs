@@ -7,69 +7,97 @@ use core::cmp::Reverse;
 use core::fmt::Write as _;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// Everything that can happen in a world. What carries a `boot` or an `epoch` is void if that process or connection is gone.
-#[derive(Clone, Debug, PartialEq)]
+use super::schedule::Fault;
+
+/// Everything that can happen in a world. What carries a `boot`, `conn` or `session` is void if that process or connection is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
     /// The next message of the fleet is due at the broker.
     Publish,
-    /// The gateway's link to the broker comes up.
-    Connect { boot: u64 },
-    /// Something from the broker arrives at the gateway.
-    Arrive { epoch: u64, incoming: Incoming },
-    /// An acknowledgement arrives at the broker.
-    Ack { epoch: u64, packet_id: u16 },
-    /// A PINGREQ arrives at the broker, sent behind so many acknowledgements.
-    Ping { epoch: u64, acks: u64 },
-    /// The handshake of a QoS 2 message is over: its identifier is free.
-    Complete { packet_id: u16 },
+    /// The gateway's process starts.
+    Boot { boot: u64 },
     /// The gateway looks at its clock.
     Wake { boot: u64 },
     /// The disk is done with a commit.
     Written { boot: u64 },
+    /// The store's thread had nothing to do for a while.
+    Idle { boot: u64 },
+    /// The gateway's link to the broker tries to connect.
+    Connect { boot: u64 },
+    /// The link looks whether acknowledgements should be confirmed by a ping.
+    Confirm { conn: u64 },
+    /// The link gives a connection up from which nothing comes.
+    Silence { conn: u64 },
+    /// Something from the broker arrives at the gateway.
+    Down { conn: u64, packet: Incoming },
+    /// Something from the gateway arrives at the broker.
+    Up { conn: u64, packet: Outgoing },
     /// A sink looks whether there is something to send.
     Drain { boot: u64, lane: usize },
     /// A record arrives upstream.
     Deliver { session: u64, lane: usize, sequence: u64 },
-    /// Upstream's acknowledgement arrives at the sink.
-    Delivered { session: u64, lane: usize, sequence: u64 },
-    /// Something goes wrong, or is over.
+    /// Upstream's answer arrives at the sink.
+    Answer { session: u64, lane: usize, sequence: u64, answer: Answer },
+    /// A trouble upstream may be over.
+    UpstreamOver,
+    /// There may be room on the disk again.
+    DiskRoom,
+    /// Something goes wrong.
     Fault(Fault),
-    /// The gateway's process starts.
-    Boot { boot: u64 },
+}
+
+impl Happening {
+    /// Whether it needs the gateway's machine awake.
+    pub const fn is_of_the_machine(self) -> bool {
+        !matches!(
+            self,
+            Self::Publish
+                | Self::Up { .. }
+                | Self::Deliver { .. }
+                | Self::UpstreamOver
+                | Self::DiskRoom
+                | Self::Fault(_)
+        )
+    }
 }
 
 /// What the broker sends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// The connection was made; the session was there.
-    Connected,
-    /// A publish: its place in the broker's list of messages.
-    Publish { message: usize, packet_id: u16, dup: bool },
-    /// PINGRESP: so many acknowledgements have been read.
-    Confirmed { acks: u64 },
+    /// The connection was made.
+    ConnAck { session_present: bool },
+    /// A publish: its place in the ledger.
+    Publish { instance: usize, packet_id: u16, dup: bool },
+    /// A QoS 2 message may be forgotten.
+    PubRel { packet_id: u16 },
+    /// The ping is answered.
+    PingResp,
 }
 
-/// What goes wrong.
+/// What the gateway sends to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// kill -9: what was written is written.
-    Kill,
-    /// The power goes, now.
-    PowerCut,
-    /// The power goes at this many steps of the disk from now.
-    PowerCutAt(u64),
-    /// The link between broker and gateway breaks; what is on its way is lost.
-    LinkLost,
-    /// Upstream is away.
-    UpstreamDown,
-    /// Upstream is there again.
-    UpstreamUp,
-    /// The connection to upstream breaks: records may have arrived whose acknowledgements did not.
-    UpstreamLost,
-    /// The disk has no room left.
-    DiskFull,
-    /// It has.
-    DiskRoom,
+pub enum Outgoing {
+    /// CONNECT with our session.
+    Connect,
+    /// SUBSCRIBE with all filters.
+    Subscribe,
+    /// PUBACK or PUBREC.
+    Ack { packet_id: u16 },
+    /// PUBCOMP.
+    PubComp { packet_id: u16 },
+    /// PINGREQ.
+    Ping,
+}
+
+/// What upstream says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Taken.
+    Taken,
+    /// Not now.
+    NotNow,
+    /// Never.
+    Never,
 }
 
 /// The plan.
@@ -132,6 +160,11 @@ impl Queue {
         write!(self.text, "{happening:?}").expect("a String takes every text");
         self.trace.add(self.text.as_bytes());
         Some(happening)
+    }
+
+    /// Notes bytes that something made: a commit, a document.
+    pub fn note(&mut self, bytes: &[u8]) {
+        self.trace.add(bytes);
     }
 
     /// The last happening in words.

@@ -1,56 +1,88 @@
 //! The modelled way upstream: a sink for each lane, a connection that breaks, and the upstream that adds up what arrives.
 //!
-//! - A window of records is on its way at once; a lane's records are settled in order, when upstream has acknowledged them.
-//! - After a broken connection everything unacknowledged is sent again: upstream sees records twice, never too few.
+//! - A window of records is on its way at once; a lane's records are settled in order, when upstream has answered them.
+//! - After a broken connection everything unanswered is sent again: upstream sees records twice, never too few.
+//! - Upstream may be away, slow, refuse, lose its own answers, or get everything twice.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use weir::books::DropReason;
 use weir::config::SinkFormat;
 use weir::envelope::{self, Origin};
 use weir::outbox::{Outcome, Settled};
 use weir::record::Record;
 
-use super::queue::{Happening, Queue};
+use super::queue::{Answer, Happening, Queue};
+use super::schedule::Fault;
 use super::site::GATEWAY;
 use crate::rng::Rng;
 use crate::upstream::Upstream;
 
 /// Records of a lane on their way.
 const WINDOW: usize = 32;
+/// A lane that was refused is tried again after this.
+const RETRY_US: u64 = 1_000_000;
+/// How much slower a slow upstream is.
+const SLOW: u64 = 100;
 
 /// All sinks, and upstream.
 #[derive(Debug)]
 pub struct Sinks {
+    rng: Rng,
     lanes: BTreeMap<usize, Lane>,
     /// Number of the connection.
     session: u64,
-    is_up: bool,
     /// Records on their way, by (lane, sequence).
     on_the_way: BTreeMap<(usize, u64), Vec<u8>>,
     latency_us: u64,
+    down_until_us: u64,
+    void_until_us: u64,
+    slow_until_us: u64,
+    twice_until_us: u64,
+    refuses_until_us: u64,
+    refuses_for_good: bool,
     /// What arrived.
     pub upstream: Upstream,
+    /// Records refused for good.
+    pub refused: u64,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
     next: u64,
     window: VecDeque<Sent>,
+    /// Upstream does not want it now.
+    held_until_us: u64,
+    /// Nothing of it may be given up.
+    is_precious: bool,
 }
 
 #[derive(Debug)]
 struct Sent {
     sequence: u64,
     closes_message: bool,
-    acknowledged: bool,
+    outcome: Option<Outcome>,
 }
 
 impl Sinks {
     /// Nothing sent yet; records take some `latency_us` each way.
     #[must_use]
-    pub fn new(latency_us: u64) -> Self {
-        let (lanes, on_the_way, upstream) = (BTreeMap::new(), BTreeMap::new(), Upstream::default());
-        Self { lanes, session: 0, is_up: true, on_the_way, latency_us, upstream }
+    pub fn new(rng: Rng, latency_us: u64) -> Self {
+        Self {
+            rng,
+            lanes: BTreeMap::new(),
+            session: 0,
+            on_the_way: BTreeMap::new(),
+            latency_us,
+            down_until_us: 0,
+            void_until_us: 0,
+            slow_until_us: 0,
+            twice_until_us: 0,
+            refuses_until_us: 0,
+            refuses_for_good: false,
+            upstream: Upstream::default(),
+            refused: 0,
+        }
     }
 
     /// The connection breaks; with it goes what is on its way, but what has arrived has arrived.
@@ -60,18 +92,39 @@ impl Sinks {
         self.on_the_way.clear();
     }
 
-    /// Upstream goes away or comes back.
-    pub fn set_up(&mut self, is_up: bool) {
-        self.is_up = is_up;
-        self.break_connection();
+    /// Something is wrong upstream.
+    pub fn suffer(&mut self, fault: Fault, queue: &mut Queue) {
+        let now_us = queue.now_us();
+        let mut until = |for_us: u64| {
+            queue.after(for_us, Happening::UpstreamOver);
+            now_us + for_us
+        };
+        match fault {
+            Fault::UpstreamDown(for_us) => {
+                self.down_until_us = self.down_until_us.max(until(for_us));
+                self.break_connection();
+            }
+            Fault::UpstreamLost => {
+                until(0);
+            }
+            Fault::UpstreamVoid(for_us) => self.void_until_us = self.void_until_us.max(until(for_us)),
+            Fault::UpstreamSlow(for_us) => self.slow_until_us = self.slow_until_us.max(until(for_us)),
+            Fault::UpstreamTwice(for_us) => self.twice_until_us = self.twice_until_us.max(until(for_us)),
+            Fault::UpstreamRefuses { for_us, for_good } => {
+                self.refuses_until_us = self.refuses_until_us.max(until(for_us));
+                self.refuses_for_good = for_good;
+            }
+            _ => {}
+        }
     }
 
     /// From where the lane's sink reads on, and how many it may read; `None`: not now.
     #[must_use]
-    pub fn wants(&self, lane: usize) -> Option<(u64, usize)> {
+    pub fn wants(&self, lane: usize, now_us: u64) -> Option<(u64, usize)> {
         let lane = self.lanes.get(&lane);
         let room = WINDOW - lane.map_or(0, |lane| lane.window.len());
-        (self.is_up && room > 0).then(|| (lane.map_or(0, |lane| lane.next), room))
+        let is_held = lane.is_some_and(|lane| now_us < lane.held_until_us);
+        (self.down_until_us <= now_us && room > 0 && !is_held).then(|| (lane.map_or(0, |lane| lane.next), room))
     }
 
     /// Sends one record.
@@ -81,7 +134,6 @@ impl Sinks {
         name: &str,
         (sequence, closes_message, bytes): (u64, bool, &[u8]),
         queue: &mut Queue,
-        rng: &mut Rng,
     ) {
         let Some(record) = Record::take(&mut &*bytes) else { return };
         let mut document = Vec::new();
@@ -91,39 +143,83 @@ impl Sinks {
             &record,
             &mut document,
         );
+        queue.note(&document);
         self.on_the_way.insert((lane, sequence), document);
         let own = self.lanes.entry(lane).or_default();
-        own.window.push_back(Sent { sequence, closes_message, acknowledged: false });
+        own.is_precious = name == "meters";
+        own.window.push_back(Sent { sequence, closes_message, outcome: None });
         own.next = sequence + 1;
-        let delay_us = self.latency_us / 2 + rng.below(self.latency_us + 1);
+        let delay_us = self.delay_us(queue);
         queue.after(delay_us, Happening::Deliver { session: self.session, lane, sequence });
     }
 
-    /// A record arrives upstream.
-    pub fn deliver(&mut self, session: u64, lane: usize, sequence: u64, queue: &mut Queue, rng: &mut Rng) {
-        if session != self.session || !self.is_up {
-            return;
-        }
-        if let Some(document) = self.on_the_way.remove(&(lane, sequence)) {
-            self.upstream.take(&document);
-            let delay_us = self.latency_us / 2 + rng.below(self.latency_us + 1);
-            queue.after(delay_us, Happening::Delivered { session, lane, sequence });
-        }
+    fn delay_us(&mut self, queue: &Queue) -> u64 {
+        let factor = if queue.now_us() < self.slow_until_us { SLOW } else { 1 };
+        (self.latency_us / 2 + self.rng.below(self.latency_us + 1)) * factor
     }
 
-    /// An acknowledgement arrives at the sink: what is settled by it, in order.
-    pub fn acknowledged(&mut self, session: u64, lane: usize, sequence: u64) -> Vec<Settled> {
+    /// A record arrives upstream: its document, if it was not there before.
+    pub fn deliver(&mut self, session: u64, lane: usize, sequence: u64, queue: &mut Queue) -> Option<Vec<u8>> {
+        let now_us = queue.now_us();
+        if session != self.session || now_us < self.down_until_us {
+            return None;
+        }
+        let document = self.on_the_way.remove(&(lane, sequence))?;
+        let is_precious = self.lanes.get(&lane).is_some_and(|lane| lane.is_precious);
+        let answer = match (now_us < self.refuses_until_us, self.refuses_for_good && !is_precious) {
+            (false, _) => Answer::Taken,
+            (true, true) => Answer::Never,
+            (true, false) => Answer::NotNow,
+        };
+        let is_new = answer == Answer::Taken && self.upstream.take(&document);
+        if answer == Answer::Taken && now_us < self.twice_until_us {
+            self.upstream.take(&document);
+        }
+        if self.void_until_us <= now_us {
+            let delay_us = self.delay_us(queue);
+            queue.after(delay_us, Happening::Answer { session, lane, sequence, answer });
+        }
+        is_new.then_some(document)
+    }
+
+    /// An answer arrives at the sink: what is settled by it, in order.
+    pub fn answered(
+        &mut self,
+        session: u64,
+        (index, sequence): (usize, u64),
+        answer: Answer,
+        boot: u64,
+        queue: &mut Queue,
+    ) -> Vec<Settled> {
         let mut settled = Vec::new();
         if session != self.session {
             return settled;
         }
-        let Some(lane) = self.lanes.get_mut(&lane) else { return settled };
+        let Some(lane) = self.lanes.get_mut(&index) else { return settled };
+        let outcome = match answer {
+            Answer::Taken => Outcome::Delivered,
+            Answer::Never => {
+                self.refused += 1;
+                Outcome::Dropped(DropReason::Undeliverable)
+            }
+            Answer::NotNow => {
+                // Sent again later, from the first that is not done.
+                if let Some(first) = lane.window.front().map(|sent| sent.sequence) {
+                    lane.next = first;
+                    lane.window.clear();
+                    lane.held_until_us = queue.now_us() + RETRY_US;
+                    self.on_the_way.retain(|(lane, _), _| *lane != index);
+                    queue.after(RETRY_US, Happening::Drain { boot, lane: index });
+                }
+                return settled;
+            }
+        };
         if let Some(sent) = lane.window.iter_mut().find(|sent| sent.sequence == sequence) {
-            sent.acknowledged = true;
+            sent.outcome = Some(outcome);
         }
-        while lane.window.front().is_some_and(|sent| sent.acknowledged) {
-            let Some(Sent { sequence, closes_message, .. }) = lane.window.pop_front() else { break };
-            settled.push(Settled { sequence, closes_message, outcome: Outcome::Delivered });
+        while let Some(Sent { sequence, closes_message, outcome: Some(outcome) }) = lane.window.front() {
+            settled.push(Settled { sequence: *sequence, closes_message: *closes_message, outcome: *outcome });
+            lane.window.pop_front();
         }
         settled
     }

@@ -1,80 +1,50 @@
 //! The site of a world: its configuration and its functions, written as TOML and WAT and read by the gateway's own readers.
 //!
-//! - Two functions: `stats` meters every temperature, counts its calls in durable state and keeps the high ones; `alarm` takes
-//!   what `stats` keeps (a chain) and counts it.
+//! - `stats` meters every temperature, counts its calls in durable state and keeps the high ones; `alarm` takes what `stats`
+//!   keeps (a chain) and counts it; `beat` counts intervals; `rogue` does everything wrong. The last three are there or not.
 //! - The lane of the meters is never full: nothing of them may be lost. The lane of the kept messages is small.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use weir::config::{self, Config};
+use weir::budget::Budget;
+use weir::config::{self, Config, Qos, RetainedPolicy, Trigger};
 use weir::function::{Function, MODULE_BYTES_MAX, Pool};
 use weir::strict::Faults;
 use weir::time::Stopwatch;
-use weir::units::Bytes;
 
+use super::guests::{self, Deed, ROGUE_EMITS, ROGUE_FUEL};
 use crate::rng::Rng;
 
-/// Temperatures above this are kept.
-pub const KEPT_ABOVE: f64 = 55.0;
-/// The function that meters.
-pub const STATS: &str = "stats";
-/// Its meter.
-pub const TEMP: &str = "stats.temp";
-/// The meter of the chained function.
-pub const ALARMS: &str = "alarm.count";
-/// The state in which `stats` counts its calls.
-pub const CALLS_KEY: &[u8] = b"n";
 /// The gateway's id.
 pub const GATEWAY: &str = "world";
-
-/// `state n += 1; meter temp = temp; keep if temp > 55`; a message without a number is dropped, and counts as no call.
-const STATS_WAT: &str = r#"(module
-  (import "weir1" "bind_f64" (func $bind (param i32 i32) (result i32)))
-  (import "weir1" "meter" (func $meter (param i32 i32) (result i32)))
-  (import "weir1" "meter_set" (func $set (param i32 i32 i32 f64) (result i32)))
-  (import "weir1" "state_get" (func $get (param i32 i32 i32 i32) (result i32)))
-  (import "weir1" "state_put" (func $put (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1 1)
-  (global (export "weir_abi") i32 (i32.const 1))
-  (func (export "weir_buf") (result i64) (i64.const 0x400_0000_2000))
-  (data (i32.const 0) "temp") (data (i32.const 8) "n")
-  (func (export "on_start") (result i32)
-    (drop (call $bind (i32.const 0) (i32.const 4)))
-    (call $meter (i32.const 0) (i32.const 4)))
-  (func (export "on_event") (param $ev i32) (result i32) (local $t f64)
-    (local.set $t (f64.load (i32.load offset=52 (local.get $ev))))
-    (if (f64.ne (local.get $t) (local.get $t)) (then (return (i32.const 0))))
-    (drop (call $set (i32.const 0) (i32.const 0) (i32.const 0) (local.get $t)))
-    (i64.store (i32.const 32) (i64.const 0))
-    (drop (call $get (i32.const 8) (i32.const 1) (i32.const 32) (i32.const 8)))
-    (i64.store (i32.const 32) (i64.add (i64.load (i32.const 32)) (i64.const 1)))
-    (drop (call $put (i32.const 8) (i32.const 1) (i32.const 32) (i32.const 8)))
-    (select (i32.const 1) (i32.const 2) (f64.gt (local.get $t) (f64.const 55)))))"#;
-
-/// `meter count += 1`.
-const ALARM_WAT: &str = r#"(module
-  (import "weir1" "meter" (func $meter (param i32 i32) (result i32)))
-  (import "weir1" "meter_add" (func $add (param i32 i32 i32 f64) (result i32)))
-  (memory (export "memory") 1 1)
-  (global (export "weir_abi") i32 (i32.const 1))
-  (func (export "weir_buf") (result i64) (i64.const 0x400_0000_2000))
-  (data (i32.const 0) "count")
-  (func (export "on_start") (result i32) (call $meter (i32.const 0) (i32.const 5)))
-  (func (export "on_event") (param $ev i32) (result i32)
-    (drop (call $add (i32.const 0) (i32.const 0) (i32.const 0) (f64.const 1)))
-    (i32.const 2)))"#;
+/// Event times this far in the future count as skewed.
+pub const SKEW_MAX_MS: i64 = 10_000;
 
 /// A configuration and the modules that it names.
 #[derive(Debug)]
 pub struct Site {
     /// The configuration, checked.
     pub config: Config,
+    /// Every bound of it, added up.
+    pub budget: Budget,
+    /// What the rogue does, if there is one.
+    pub deeds: Vec<Deed>,
+    /// Whether `alarm` is there.
+    pub has_alarm: bool,
+    /// Whether `beat` is there.
+    pub has_beat: bool,
+    /// Length of the windows of `stats`.
+    pub window_ms: i64,
+    /// Its trigger has a filter: temperatures below are not wanted.
+    pub wanted_from: Option<f64>,
+    /// Whether events carry their own time.
+    pub has_time: bool,
     files: Files,
 }
 
-#[derive(Debug)]
-struct Files(BTreeMap<&'static str, Vec<u8>>);
+#[derive(Debug, Default)]
+struct Files(BTreeMap<String, Vec<u8>>);
 
 impl config::Site for Files {
     fn read(&self, path: &Path) -> Result<String, String> {
@@ -96,74 +66,199 @@ impl config::Site for Files {
     }
 }
 
+fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
+    from[rng.below(from.len() as u64) as usize]
+}
+
+const RETAINED: [&str; 3] = ["skip-on-resubscribe", "always", "never"];
+
 impl Site {
-    /// A site whose batches, windows and lanes are drawn from `rng`.
+    /// A site drawn from `rng`, for a world of `end_us`; `is_long`: the world takes hours or days.
     #[must_use]
-    pub fn draw(rng: &mut Rng) -> Self {
-        fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
-            from[rng.below(from.len() as u64) as usize]
-        }
-        let gateway = format!(
-            "[gateway]\nid = \"{GATEWAY}\"\nfuture-skew-max = \"10 s\"\n\
-             [broker]\nurl = \"mqtt://broker\"\nin-flight = {in_flight}\n\
-             [commit]\ninterval = \"{interval}\"\nmessages-max = {messages}\n\
-             [store]\nsled = false\nsegment-bytes = \"64 KiB\"\njournal-bytes-max = \"{journal}\"\nsnapshot-interval = \"{snapshot}\"\n\
-             [[function]]\npath = \"stats\"\n[[function.trigger]]\nmqtt = \"site/+/temp\"\nqos = 2\ntime-field = \"ts\"\ntime-unit = \"ms\"\n\
-             [function.meter.temp]\nwindow = \"{window}\"\nlateness = \"{lateness}\"\n\
-             [[function]]\npath = \"alarm\"\n[[function.trigger]]\nchain = \"kept/#\"\ndevice = \"topic:2\"\n\
-             [[sink]]\nname = \"cloud\"\ntype = \"mqtt\"\nurl = \"mqtt://upstream\"\n\
-             [[lane]]\nname = \"meters\"\ntopics = [\"meter/#\"]\nbytes-max = \"64 MiB\"\n\
-             [[lane]]\nname = \"kept\"\ntopics = [\"kept/#\"]\nbytes-max = \"{kept}\"\nfull = \"{full}\"\n\
-             [[lane]]\nname = \"dead-letter\"\nbytes-max = \"16 MiB\"\nsink = \"cloud\"\n",
+    pub fn draw(rng: &mut Rng, end_us: u64, is_long: bool) -> Self {
+        let mut files = Files::default();
+        let deeds = if rng.chance(0.6) { Deed::draw(rng) } else { Vec::new() };
+        let (has_alarm, has_beat) = (rng.chance(0.7), rng.chance(0.5));
+        let (window, window_ms) = if is_long {
+            [("1 s", 1_000), ("1 min", 60_000)][rng.below(2) as usize]
+        } else {
+            [("500 ms", 500), ("5 s", 5_000), ("1 min", 60_000)][rng.below(3) as usize]
+        };
+        let wanted_from = rng.chance(0.3).then_some(50.0);
+        let has_time = rng.chance(0.85);
+        let mut toml = format!(
+            "[gateway]\nid = \"{GATEWAY}\"\nfuture-skew-max = \"{SKEW_MAX_MS} ms\"\n\
+             [broker]\nurl = \"mqtt://broker\"\nin-flight = {in_flight}\nversion = \"{version}\"\n\
+             [commit]\ninterval = \"{interval}\"\nmessages-max = {messages}\nbytes-max = \"{bytes}\"\n\
+             [store]\nsled = false\nsegment-bytes = \"{segment}\"\njournal-bytes-max = \"{journal}\"\n\
+             snapshot-interval = \"{snapshot}\"\n",
             in_flight = pick(rng, &["1", "8", "64", "512"]),
+            version = pick(rng, &["5", "5", "3.1.1"]),
             interval = pick(rng, &["0 ms", "20 ms", "200 ms", "1 s"]),
             messages = pick(rng, &["1", "20", "1000"]),
+            bytes = pick(rng, &["4 KiB", "64 KiB"]),
+            segment = pick(rng, &["16 KiB", "64 KiB"]),
             journal = pick(rng, &["512 KiB", "1 MiB", "8 MiB"]),
             snapshot = pick(rng, &["1 s", "10 s", "10 min"]),
-            window = pick(rng, &["500 ms", "5 s", "1 min"]),
-            lateness = pick(rng, &["0 ms", "2 s", "30 s"]),
-            kept = pick(rng, &["128 KiB", "256 KiB", "16 MiB"]),
-            full = pick(rng, &["drop-oldest", "reject"]),
         );
-        let limits = "[limits]\nmemory = \"64 KiB\"\n";
-        let stats = format!(
-            "name = \"stats\"\nversion = \"1\"\nmodule = \"stats.wasm\"\nkeep-prefix = \"kept/\"\n{limits}\
-             [[meter]]\nname = \"temp\"\nkind = \"gauge\"\nunit = \"C\"\n"
+        let time = if has_time { "time-field = \"ts\"\ntime-unit = \"ms\"\n" } else { "" };
+        let filter = wanted_from.map_or_else(String::new, |from| {
+            format!("filter = {{ payload = {{ temp = [{{ numeric = [\">=\", {from:.1}] }}] }} }}\n")
+        });
+        toml += &format!(
+            "[[function]]\npath = \"stats\"\n[[function.trigger]]\nmqtt = \"site/+/temp\"\nqos = {}\nretained = \"{}\"\n{time}{filter}\
+             [function.meter.temp]\nwindow = \"{window}\"\nlateness = \"{}\"\n",
+            pick(rng, &["1", "2", "2"]),
+            pick(rng, &RETAINED),
+            pick(rng, &["0 ms", "2 s", "30 s"]),
         );
-        let alarm = format!(
-            "name = \"alarm\"\nversion = \"1\"\nmodule = \"alarm.wasm\"\n{limits}\
-             [[meter]]\nname = \"count\"\nkind = \"counter\"\n"
-        );
-        let wasm = |text: &str| wat::parse_str(text).expect("the modules are constants");
-        let files = Files(BTreeMap::from([
-            ("gateway.toml", gateway.into_bytes()),
-            ("stats/function.toml", stats.into_bytes()),
-            ("stats/stats.wasm", wasm(STATS_WAT)),
-            ("alarm/function.toml", alarm.into_bytes()),
-            ("alarm/alarm.wasm", wasm(ALARM_WAT)),
-        ]));
+        if has_alarm {
+            toml += "[[function]]\npath = \"alarm\"\n[[function.trigger]]\nchain = \"kept/#\"\ndevice = \"topic:2\"\n";
+        }
+        if has_beat {
+            let every_ms = (end_us / 1000 / (10 + rng.below(60))).max(10);
+            toml += &format!("[[function]]\npath = \"beat\"\n[[function.trigger]]\ninterval = \"{every_ms} ms\"\n");
+        }
+        if !deeds.is_empty() {
+            toml += &format!(
+                "[[function]]\npath = \"rogue\"\n[[function.trigger]]\nmqtt = \"site/+/temp\"\nqos = {}\nretained = \"{}\"\n",
+                pick(rng, &["0", "1", "2"]),
+                pick(rng, &RETAINED),
+            );
+        }
+        toml += &lanes(rng, is_long);
+        files.0.insert("gateway.toml".to_owned(), toml.into_bytes());
+        write_functions(rng, &deeds, &mut files);
         let faults = Faults::default();
         let loaded = config::load(Path::new("gateway.toml"), None, &files, &faults);
         let is_refused = faults.refused();
         let list: Vec<String> = faults.into_list().iter().map(ToString::to_string).collect();
         assert!(!is_refused, "a world's configuration is refused:\n{}", list.join("\n"));
-        Self { config: loaded.expect("it is not refused").config, files }
+        let loaded = loaded.expect("it is not refused");
+        let budget = Budget::new(&loaded.config, &loaded.board, &loaded.modules);
+        Self { config: loaded.config, budget, deeds, has_alarm, has_beat, window_ms, wanted_from, has_time, files }
     }
 
     /// Loads the functions anew, as a starting process does.
-    pub fn functions(&self, watch: &mut dyn Stopwatch) -> Vec<Function> {
-        let pool = Pool::new(Bytes::mib(4));
+    pub fn functions(&self, pool: &Pool, watch: &mut dyn Stopwatch) -> Vec<Function> {
         let load = |function: &config::FunctionConfig| {
             let path = function.module.to_str().unwrap_or_default();
             let wasm = self.files.0.get(path).expect("the check found the module");
-            Function::load(&function.manifest, wasm, MODULE_BYTES_MAX, &pool, watch).expect("the modules are constants")
+            Function::load(&function.manifest, wasm, MODULE_BYTES_MAX, pool, watch)
+                .unwrap_or_else(|error| panic!("{path}: {error}"))
         };
         self.config.functions.iter().map(load).collect()
     }
 
-    /// The configuration in short, for a failure's report.
+    /// Highest QoS and eagerest policy of the triggers, and whether their policies differ: what the link asks the broker for.
+    #[must_use]
+    pub fn subscription(&self) -> Subscription {
+        let mut asked = Subscription { qos: Qos::AtMostOnce, retained: RetainedPolicy::Never, is_mixed: false };
+        let eagerness = |policy| match policy {
+            RetainedPolicy::Never => 0,
+            RetainedPolicy::SkipOnResubscribe => 1,
+            RetainedPolicy::Always => 2,
+        };
+        let mut first = None;
+        for trigger in self.config.functions.iter().flat_map(|function| &function.triggers) {
+            let Trigger::Mqtt(message) = trigger else { continue };
+            asked.qos = asked.qos.max(message.qos);
+            if eagerness(asked.retained) < eagerness(message.retained) {
+                asked.retained = message.retained;
+            }
+            asked.is_mixed |= *first.get_or_insert(message.retained) != message.retained;
+        }
+        asked
+    }
+
+    /// The retained policy of a function's trigger.
+    #[must_use]
+    pub fn retained(&self, function: &str) -> RetainedPolicy {
+        let function = self.config.functions.iter().find(|one| one.manifest.name == function);
+        let policies =
+            function.into_iter().flat_map(|function| &function.triggers).filter_map(|trigger| match trigger {
+                Trigger::Mqtt(message) => Some(message.retained),
+                _ => None,
+            });
+        policies.last().unwrap_or_default()
+    }
+
+    /// The configuration, for a failure's report.
     #[must_use]
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(self.files.0.get("gateway.toml").map_or(&[], Vec::as_slice)).into_owned()
+        let toml = self.files.0.get("gateway.toml").map_or(&[][..], Vec::as_slice);
+        format!("{}# rogue: {:?}", String::from_utf8_lossy(toml), self.deeds)
+    }
+}
+
+/// What the link asks the broker for.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscription {
+    /// Highest QoS.
+    pub qos: Qos,
+    /// Eagerest policy.
+    pub retained: RetainedPolicy,
+    /// The triggers differ.
+    pub is_mixed: bool,
+}
+
+fn lanes(rng: &mut Rng, is_long: bool) -> String {
+    let ttl = |rng: &mut Rng| {
+        let some = if is_long { pick(rng, &["30 min", "1 d"]) } else { pick(rng, &["2 s", "1 min"]) };
+        if rng.chance(0.25) { format!("ttl = \"{some}\"\n") } else { String::new() }
+    };
+    let mut text = String::from(
+        "[[sink]]\nname = \"cloud\"\ntype = \"mqtt\"\nurl = \"mqtt://upstream\"\n\
+         [[lane]]\nname = \"meters\"\ntopics = [\"meter/#\"]\nbytes-max = \"64 MiB\"\n",
+    );
+    for (name, topics, sizes, policies) in [
+        ("kept", "kept/#", ["128 KiB", "256 KiB", "16 MiB"], ["drop-oldest", "reject"]),
+        ("rogue", "rogue/#", ["128 KiB", "256 KiB", "1 MiB"], ["drop-oldest", "drop-oldest"]),
+        ("beat", "beat/#", ["128 KiB", "1 MiB", "1 MiB"], ["drop-oldest", "drop-oldest"]),
+    ] {
+        text += &format!(
+            "[[lane]]\nname = \"{name}\"\ntopics = [\"{topics}\"]\nbytes-max = \"{}\"\nfull = \"{}\"\n{}",
+            pick(rng, &sizes),
+            pick(rng, &policies),
+            ttl(rng),
+        );
+    }
+    let sink = if rng.chance(0.8) { "sink = \"cloud\"\n" } else { "" };
+    text + &format!(
+        "[[lane]]\nname = \"dead-letter\"\nbytes-max = \"{}\"\n{sink}{}",
+        pick(rng, &["128 KiB", "16 MiB"]),
+        ttl(rng)
+    )
+}
+
+fn write_functions(rng: &mut Rng, deeds: &[Deed], files: &mut Files) {
+    let (kind, call) =
+        [("gauge", "meter_set"), ("counter", "meter_add"), ("distribution", "meter_observe")][rng.below(3) as usize];
+    let counter = |name: &str| format!("[[meter]]\nname = \"{name}\"\nkind = \"counter\"\n");
+    let instances = pick(rng, &["pristine", "warm"]);
+    for (name, wat, manifest) in [
+        (
+            "stats",
+            guests::stats(call),
+            format!(
+                "keep-prefix = \"kept/\"\n[limits]\nmemory = \"64 KiB\"\n[[meter]]\nname = \"temp\"\nkind = \"{kind}\"\nunit = \"C\"\n"
+            ),
+        ),
+        ("alarm", guests::alarm(), format!("[limits]\nmemory = \"64 KiB\"\n{}", counter("count"))),
+        ("beat", guests::beat(), format!("emits = [\"beat/#\"]\n[limits]\nmemory = \"64 KiB\"\n{}", counter("count"))),
+        (
+            "rogue",
+            if deeds.is_empty() { String::from("(module)") } else { guests::rogue(deeds) },
+            format!(
+                "emits = [\"rogue/#\"]\ninstances = \"{instances}\"\n[limits]\nmemory = \"64 KiB\"\nfuel = {ROGUE_FUEL}\n\
+                 emits = {ROGUE_EMITS}\nstate = \"4 KiB\"\n{}",
+                counter("deeds")
+            ),
+        ),
+    ] {
+        let manifest = format!("name = \"{name}\"\nversion = \"1\"\nmodule = \"{name}.wasm\"\n{manifest}");
+        let wasm = wat::parse_str(&wat).unwrap_or_else(|error| panic!("{error}\n{wat}"));
+        files.0.insert(format!("{name}/function.toml"), manifest.into_bytes());
+        files.0.insert(format!("{name}/{name}.wasm"), wasm);
     }
 }

@@ -266,17 +266,30 @@ fn numbers_become_text() {
 }
 
 #[test]
-fn random_bytes_are_the_same_for_the_same_event_and_module() {
+fn random_bytes_are_the_same_for_the_same_event_and_call_and_for_the_seed_that_a_dead_letter_keeps() {
     let draw = "(drop (call $random (i32.const 512) (i32.const 20)))
                 (call $emit (i32.const 32) (i32.const 5) (i32.const 512) (i32.const 20))";
     let mut rig = holds(draw);
-    let mut drawn = |sequence| {
-        rig.invocation.sequence = sequence;
-        rig.call(PAYLOAD).unwrap();
+    let base = rig.invocation;
+    let mut drawn = |payload: &'static str, invocation: Invocation<'static>| {
+        rig.invocation = invocation;
+        rig.call(payload).unwrap();
         rig.emits()[0].1.to_vec()
     };
-    let first = drawn(1);
-    assert!(first == drawn(1) && first != drawn(2) && first.iter().any(|byte| *byte != 0));
+    let first = drawn(PAYLOAD, base);
+    assert!(first.iter().any(|byte| *byte != 0));
+    // Which place the message takes in the books, and when it is handled, is no part of the event.
+    assert_eq!(first, drawn(PAYLOAD, Invocation { sequence: 99, now_ms: 99, ..base }));
+    for other in [
+        Invocation { time_ms: base.time_ms + 1, ..base },
+        Invocation { topic: "in/other", ..base },
+        Invocation { seed: Seed::OfCall(1), ..base },
+    ] {
+        assert_ne!(first, drawn(PAYLOAD, other), "{other:?}");
+    }
+    assert_ne!(first, drawn(r#"{"temp":1}"#, base));
+    let letter = Invocation { payload: PAYLOAD.as_bytes(), ..base }.random_seed();
+    assert_eq!(first, drawn("{}", Invocation { seed: Seed::Given(letter), ..base }));
     check_all(&[("(call $random (i32.const 512) (i32.const 257))", -2)]);
 }
 

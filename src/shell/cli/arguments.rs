@@ -15,7 +15,8 @@ pub(super) enum Command {
     Help(&'static str),
     Version,
     Check(CheckOptions),
-    Init { file: PathBuf, force: bool },
+    Plan { options: CheckOptions, all: bool },
+    Init { file: PathBuf, force: bool, board: Option<String> },
     Run(RunOptions),
 }
 
@@ -48,19 +49,23 @@ impl From<lexopt::Error> for WrongUse {
     }
 }
 
-const COMMANDS: [&str; 4] = ["check", "init", "run", "help"];
+/// The commands of the help's table, and `help` itself.
+fn commands() -> Vec<&'static str> {
+    help::COMMANDS.iter().map(|(name, _)| *name).chain(["help"]).collect()
+}
 
 pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
     match parser.next()? {
-        None => Err(WrongUse(format!("wants a command: {}; see `weir --help`", COMMANDS.join(", ")))),
+        None => Err(WrongUse(format!("wants a command: {}; see `weir --help`", commands().join(", ")))),
         Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Help(help::WEIR)),
         Some(Arg::Short('V') | Arg::Long("version")) => Ok(Command::Version),
         Some(Arg::Value(name)) => match name.to_string_lossy().as_ref() {
             "check" => check(&mut parser),
+            "plan" => plan(&mut parser),
             "init" => init(&mut parser),
             "run" => run(&mut parser),
             "help" => Ok(Command::Help(topic(&mut parser)?)),
-            wrong => Err(unknown("command", wrong, "", &COMMANDS)),
+            wrong => Err(unknown("command", wrong, "", &commands())),
         },
         Some(option) => Err(unknown_option(&option, "weir", &["--help", "--version"])),
     }
@@ -68,13 +73,9 @@ pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
 
 fn topic(parser: &mut Parser) -> Result<&'static str, WrongUse> {
     let Some(argument) = parser.next()? else { return Ok(help::WEIR) };
-    match argument {
-        Arg::Value(name) if name == "check" => Ok(help::CHECK),
-        Arg::Value(name) if name == "init" => Ok(help::INIT),
-        Arg::Value(name) if name == "run" => Ok(help::RUN),
-        Arg::Value(wrong) => Err(unknown("command", &wrong.to_string_lossy(), "", &COMMANDS)),
-        option => Err(unknown_option(&option, "weir help", &["--help"])),
-    }
+    let Arg::Value(name) = argument else { return Err(unknown_option(&argument, "weir help", &["--help"])) };
+    let known = help::COMMANDS.iter().find(|(command, _)| name == *command);
+    known.map(|(_, text)| *text).ok_or_else(|| unknown("command", &name.to_string_lossy(), "", &commands()))
 }
 
 fn check(parser: &mut Parser) -> Result<Command, WrongUse> {
@@ -91,17 +92,36 @@ fn check(parser: &mut Parser) -> Result<Command, WrongUse> {
     Ok(Command::Check(CheckOptions { file: or_default(file), board, json }))
 }
 
+fn plan(parser: &mut Parser) -> Result<Command, WrongUse> {
+    let (mut file, mut board, mut json, mut all) = (None, None, false, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::PLAN)),
+            Arg::Short('b') | Arg::Long("board") => board = Some(parser.value()?.string()?),
+            Arg::Short('a') | Arg::Long("all") => all = true,
+            Arg::Long("json") => json = true,
+            Arg::Value(value) => only_file(&mut file, value)?,
+            wrong => return Err(unknown_option(&wrong, "weir plan", &["--board", "--all", "--json", "--help"])),
+        }
+    }
+    if all && board.is_some() {
+        return Err(WrongUse(String::from("--all plans for every board, --board for one; take one of the two")));
+    }
+    Ok(Command::Plan { options: CheckOptions { file: or_default(file), board, json }, all })
+}
+
 fn init(parser: &mut Parser) -> Result<Command, WrongUse> {
-    let (mut file, mut force) = (None, false);
+    let (mut file, mut force, mut board) = (None, false, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::INIT)),
             Arg::Short('f') | Arg::Long("force") => force = true,
+            Arg::Short('b') | Arg::Long("board") => board = Some(parser.value()?.string()?),
             Arg::Value(value) => only_file(&mut file, value)?,
-            wrong => return Err(unknown_option(&wrong, "weir init", &["--force", "--help"])),
+            wrong => return Err(unknown_option(&wrong, "weir init", &["--force", "--board", "--help"])),
         }
     }
-    Ok(Command::Init { file: or_default(file), force })
+    Ok(Command::Init { file: or_default(file), force, board })
 }
 
 fn run(parser: &mut Parser) -> Result<Command, WrongUse> {
@@ -171,7 +191,7 @@ mod tests {
             ("check", check("gateway.toml", None, false)),
             ("check site.toml --board pi-5 --json", check("site.toml", Some("pi-5"), true)),
             ("check --board=pi-5", check("gateway.toml", Some("pi-5"), false)),
-            ("init a.toml --force", Ok(Command::Init { file: "a.toml".into(), force: true })),
+            ("init a.toml --force", Ok(Command::Init { file: "a.toml".into(), force: true, board: None })),
             ("run --help", Ok(Command::Help(help::RUN))),
             ("help check", Ok(Command::Help(help::CHECK))),
             ("--version", Ok(Command::Version)),
@@ -184,9 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn every_option_that_the_help_shows_is_one() {
+        for (command, text) in help::COMMANDS {
+            assert!(help::WEIR.contains(&format!("\n  {command} ")), "{command} is listed");
+            assert_eq!(parsed(&format!("help {command}")), Ok(Command::Help(text)));
+            let shown = text.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+            let terms = shown.filter_map(|line| line.trim_start().split("  ").next());
+            let names: Vec<&str> =
+                terms.flat_map(|term| term.split([' ', ','])).filter(|word| word.starts_with('-')).collect();
+            assert!(names.contains(&"--help"), "{command}: {names:?}");
+            for name in names {
+                let answer = parsed(&format!("{command} {name}"));
+                assert!(!answer.is_err_and(|why| why.contains("is not an option")), "{command} {name}");
+            }
+        }
+    }
+
+    #[test]
     fn wrong_use_names_what_is_right() {
         for (line, want) in [
-            ("", "wants a command: check, init, run, help; see `weir --help`"),
+            ("", "wants a command: init, check, plan, run, help; see `weir --help`"),
             ("chekc", "`chekc` is not a command; did you mean `check`?"),
             ("check --bord pi-5", "`--bord` is not an option of `weir check`; did you mean `--board`?"),
             ("check --xyz", "`--xyz` is not an option of `weir check`; known: --board, --json, --help"),

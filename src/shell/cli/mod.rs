@@ -1,7 +1,8 @@
-//! The command line: `weir check`, `weir init`, `weir run`.
+//! The command line: `weir check`, `weir plan`, `weir init`, `weir run`.
 //!
 //! - What a command says goes to standard output, what is wrong to standard error.
-//! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 73 cannot create, 78 configuration refused.
+//! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create, 74 flash failed, 78 configuration
+//!   refused. The help texts name them.
 //! - `check` and `run` take the same way to a plan ([`examine`]), so that the one refuses what the other refuses.
 
 mod arguments;
@@ -49,7 +50,8 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Check(options)) => check::check(&options),
-        Ok(Command::Init { file, force }) => init::init(&file, force),
+        Ok(Command::Plan { options, all }) => plan::plan(&options, all),
+        Ok(Command::Init { file, force, board }) => init::init(&file, force, board.as_deref()),
         Ok(Command::Run(options)) => run::run(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");

@@ -1,7 +1,5 @@
 //! The functions' modules, loaded with their limits: `weir check` drops them, `weir run` runs them.
 
-use std::fs;
-
 use super::site;
 use crate::budget::Plan;
 use crate::config::{DeviceFrom, FunctionConfig, Trigger};
@@ -59,15 +57,10 @@ fn try_one(file: &str, function: &FunctionConfig, pool: &Pool, faults: &Faults) 
         let key = format!("function.{}.path", function.manifest.name);
         faults.refuse(file, &key, &format!("{}: {why}", function.module.display()));
     };
-    let size = fs::metadata(&function.module).map_or(0, |metadata| metadata.len());
-    if MODULE_BYTES_MAX.0 < size {
-        refuse(&format!("has {size} bytes; at most {MODULE_BYTES_MAX} are taken"));
-        return None;
-    }
-    let wasm = match fs::read(&function.module) {
+    let wasm = match site::read_at_most(&function.module, MODULE_BYTES_MAX.0) {
         Ok(wasm) => wasm,
-        Err(error) => {
-            refuse(&site::plain(&error));
+        Err(why) => {
+            refuse(&why);
             return None;
         }
     };

@@ -103,7 +103,7 @@ impl Incoming {
     fn bytes(&self) -> usize {
         match self {
             Self::Publish { topic, payload, .. } => topic.len() + payload.len(),
-            Self::Unfit { unfit, .. } => unfit.topic.len(),
+            Self::Unfit { unfit, .. } => unfit.topic.len() + unfit.payload.len(),
             _ => 0,
         }
     }

@@ -100,6 +100,12 @@ struct Runner<R> {
 impl<R: Records> Runner<R> {
     /// Writes one batch of the first lane that has something; whether there was one.
     async fn deliver(&mut self) -> Result<bool, String> {
+        // Whether the folder can be written is known from the start, not from the first record on.
+        if self.log.is_none() {
+            self.lines.clear();
+            self.append().await?;
+            self.link.update(|link| link.connected = true);
+        }
         for index in 0..self.sink.lanes.len() {
             let lane = self.sink.lanes[index].lane;
             let LaneEnd { head, tail, .. } = self.sink.ends.get(lane);

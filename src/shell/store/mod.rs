@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::sink::Records;
 use crate::config::StoreConfig;
 use crate::effect::{Effects, Release};
-use crate::store::{Batch, Commit, CommitError, Flush, LaneAppend, Recovered, Settings, Stats, Store, find_salt};
+use crate::keeper::{Keeper, Snapshot};
+use crate::store::{Batch, CommitError, Flush, Recovered, Settings, Stats, Store, find_salt};
 
 pub use disk::Folder;
 pub use sled_state::SledState;
@@ -125,14 +126,11 @@ impl StoreHandle {
         let (answers, answered) = mpsc::channel(2);
         let stats = Arc::new(Mutex::new(store.stats()));
         let worker = Worker {
-            store,
-            names: recovered.lanes.iter().map(|lane| lane.name.clone()).collect(),
+            keeper: Keeper::new(store, recovered.lanes.iter().map(|lane| lane.name.clone()).collect()),
             answers,
             stats: stats.clone(),
             flush_interval: Duration::from_millis(config.flush_interval.0),
             snapshot_interval: Duration::from_millis(config.snapshot_interval.0),
-            late_snapshot: None,
-            in_step: true,
             _lock: lock,
         };
         let thread = std::thread::Builder::new().name("weir-store".to_owned()).spawn(move || worker.run(&todo));
@@ -191,17 +189,11 @@ impl Records for StoreHandle {
 
 /// The thread.
 struct Worker {
-    store: Store<Folder, Option<SledState>>,
-    names: Vec<String>,
+    keeper: Keeper<Folder, Option<SledState>>,
     answers: mpsc::Sender<CommitAnswer>,
     stats: Arc<Mutex<Stats>>,
     flush_interval: Duration,
     snapshot_interval: Duration,
-    /// A snapshot that found no room, as of the last commit that happened.
-    late_snapshot: Option<Vec<u8>>,
-    /// Whether the last commit happened. If not, the gateway is ahead of the flash, and so is its snapshot: written now, it would
-    /// show the entries of a commit whose records are missing.
-    in_step: bool,
     _lock: File,
 }
 
@@ -214,15 +206,16 @@ impl Worker {
                 Ok(Job::Close(reply)) => {
                     self.flush();
                     // Dropping the store waits for the keyed store's last batch.
-                    drop(self.store);
+                    drop(self.keeper);
                     drop(reply);
                     return;
                 }
-                // It is asked for again with the answer to the commit that is tried again.
-                Ok(Job::Snapshot(_)) if !self.in_step => {}
                 Ok(Job::Snapshot(entries)) => {
-                    since_snapshot.restart();
-                    self.snapshot(entries);
+                    let outcome = self.keeper.snapshot(entries);
+                    if outcome != Snapshot::Outdated {
+                        since_snapshot.restart();
+                    }
+                    tell(outcome);
                 }
                 Ok(job) => {
                     if self.work(job, since_snapshot.is_due()).is_err() {
@@ -232,11 +225,11 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if since_flush.is_due() || self.store.needs_flush() {
+            if since_flush.is_due() || self.keeper.store.needs_flush() {
                 since_flush.restart();
                 self.flush();
             }
-            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.store.stats();
+            *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.keeper.store.stats();
         }
     }
 
@@ -244,24 +237,15 @@ impl Worker {
     fn work(&mut self, job: Job, snapshot_due: bool) -> Result<(), ()> {
         match job {
             Job::Commit(effects) => {
-                // A full journal waits for the snapshot that had no room: it comes first.
-                if let Some(entries) = self.late_snapshot.take() {
-                    self.snapshot(entries);
-                }
-                let result = self.commit(&effects);
-                self.in_step = result.is_ok();
-                if result.is_ok() {
-                    self.late_snapshot = None;
-                }
-                let wants_snapshot = snapshot_due || self.store.needs_snapshot();
+                let (result, late_snapshot) = self.keeper.commit(&effects);
+                late_snapshot.map(tell);
+                let wants_snapshot = snapshot_due || self.keeper.store.needs_snapshot();
                 let answer = CommitAnswer { effects, result, wants_snapshot };
                 return self.answers.blocking_send(answer).map_err(drop);
             }
-            Job::Release(Release { lane, from_segment, below_segment }) => {
-                if let Some(name) = self.names.get(lane)
-                    && let Err(error) = self.store.release_range(name, from_segment..below_segment)
-                {
-                    log::warn!("lane {name}: segments could not be let go: {error}");
+            Job::Release(release) => {
+                if let Err(error) = self.keeper.release(release) {
+                    log::warn!("lane {}: segments could not be let go: {error}", self.keeper.name(release.lane));
                 }
             }
             Job::Read { lane, from_seq, bytes_max, into, reply } => {
@@ -273,55 +257,29 @@ impl Worker {
         Ok(())
     }
 
-    fn commit(&mut self, effects: &Effects) -> Result<(), CommitError> {
-        let mut appends = Vec::with_capacity(effects.lanes.len());
-        for batch in &effects.lanes {
-            let lane = self.names.get(batch.lane);
-            let lane = lane.ok_or_else(|| CommitError::Failed(format!("there is no lane {}", batch.lane)))?;
-            appends.push(LaneAppend {
-                lane,
-                segment: batch.segment,
-                first_seq: batch.first_seq,
-                count: batch.count,
-                first_message: batch.first_message,
-                messages: batch.messages,
-                at_ms: batch.at_ms,
-                records: &batch.records,
-            });
-        }
-        self.store.lend_reserve(effects.room_follows);
-        self.store.commit(&Commit { entries: effects.entries.bytes(), lanes: &appends })
-    }
-
     fn read(&mut self, lane: usize, from_seq: u64, bytes_max: usize, mut into: Vec<u8>) -> Read {
-        let name = self.names.get(lane).ok_or_else(|| format!("there is no lane {lane}"))?;
-        into.clear();
-        let batch = self.store.read(name, from_seq, bytes_max, &mut into).map_err(|error| error.to_string())?;
+        let batch = self.keeper.read(lane, from_seq, bytes_max, &mut into).map_err(|error| error.to_string())?;
         Ok((batch, into))
     }
 
-    fn snapshot(&mut self, entries: Vec<u8>) {
-        match self.store.snapshot(&entries) {
-            Ok(()) => {}
-            Err(CommitError::Full) => {
-                log::warn!("no room for a snapshot; it is tried again");
-                self.late_snapshot = Some(entries);
-            }
-            // The journal still has everything: the next commit tells whether the disk is really broken.
-            Err(error) => log::error!("the snapshot failed: {error}"),
-        }
-    }
-
     fn flush(&mut self) {
-        if let Flush::Stale(Some(reason)) = self.store.flush() {
+        if let Flush::Stale(Some(reason)) = self.keeper.store.flush() {
             log::warn!("keyed state fell behind and is written anew with the next snapshot: {reason}");
         }
     }
 
     fn idle(&mut self) {
-        if let Err(error) = self.store.maintain() {
+        if let Err(error) = self.keeper.store.maintain() {
             log::warn!("the store's reserve for full disks cannot be made: {error}");
         }
+    }
+}
+
+fn tell(outcome: Snapshot) {
+    match outcome {
+        Snapshot::Written | Snapshot::Outdated => {}
+        Snapshot::NoRoom => log::warn!("no room for a snapshot; it is tried again"),
+        Snapshot::Failed(reason) => log::error!("the snapshot failed: {reason}"),
     }
 }
 

@@ -85,7 +85,16 @@ impl Decoder {
         let dup = header.first & 8 != 0;
         // The topic is copied: a slice would hold on to the buffer that is about to take in the rest.
         let topic = Bytes::copy_from_slice(&topic);
-        Ok(Next::Packet(Packet::Unfit(Unfit { packet_id, qos, dup, topic, size, why: Why::TooLarge })))
+        Ok(Next::Packet(Packet::Unfit(Unfit {
+            packet_id,
+            qos,
+            dup,
+            topic,
+            payload: Bytes::new(),
+            payload_len: self.skip,
+            size,
+            why: Why::TooLarge,
+        })))
     }
 }
 
@@ -141,7 +150,7 @@ fn publish(header: &Header, mut body: Bytes, version: Version) -> Result<Packet,
     let topic = body.split_to(topic_len);
     let packet_id = if id_len == 0 { 0 } else { packet_id(body.get_u16())? };
     let (dup, retain) = (header.first & 8 != 0, header.first & 1 != 0);
-    let mut why = (!is_topic_name(&topic)).then_some(Why::Topic);
+    let mut why = fault_of_topic(&topic);
     if version == Version::V5 {
         // Nothing in the properties concerns us: aliases were not allowed in CONNECT, identifiers not asked for.
         match varint(&body) {
@@ -151,14 +160,21 @@ fn publish(header: &Header, mut body: Bytes, version: Version) -> Result<Packet,
     }
     Ok(match why {
         None => Packet::Publish(Publish { topic, payload: body, packet_id, qos, dup, retain }),
-        Some(why) => Packet::Unfit(Unfit { packet_id, qos, dup, topic, size: header.len + header.body, why }),
+        Some(why) => {
+            let (payload_len, size) = (body.len(), header.len + header.body);
+            Packet::Unfit(Unfit { packet_id, qos, dup, topic, payload: body, payload_len, size, why })
+        }
     })
 }
 
-fn is_topic_name(topic: &[u8]) -> bool {
-    !topic.is_empty()
-        && !topic.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'))
-        && core::str::from_utf8(topic).is_ok()
+fn fault_of_topic(topic: &[u8]) -> Option<Why> {
+    match topic {
+        [] => Some(Why::NoTopic),
+        _ if core::str::from_utf8(topic).is_err() => Some(Why::NotUtf8),
+        _ if topic.contains(&0) => Some(Why::Nul),
+        _ if topic.iter().any(|byte| matches!(byte, b'+' | b'#')) => Some(Why::Wildcard),
+        _ => None,
+    }
 }
 
 fn control(header: &Header, frame: Bytes, version: Version) -> Result<Packet, Malformed> {
@@ -264,9 +280,10 @@ mod tests {
         Packet::Publish(Publish { topic, payload, packet_id, qos, dup: false, retain: false })
     }
 
-    fn unfit(topic: &[u8], packet_id: u16, size: usize, why: Why) -> Packet {
-        let topic = Bytes::copy_from_slice(topic);
-        Packet::Unfit(Unfit { packet_id, qos: Qos::AtLeastOnce, dup: false, topic, size, why })
+    fn unfit(topic: &[u8], packet_id: u16, size: usize, why: Why, payload: &[u8], payload_len: usize) -> Packet {
+        let (topic, payload) = (Bytes::copy_from_slice(topic), Bytes::copy_from_slice(payload));
+        let qos = Qos::AtLeastOnce;
+        Packet::Unfit(Unfit { packet_id, qos, dup: false, topic, payload, payload_len, size, why })
     }
 
     fn large(version: Version) -> Vec<u8> {
@@ -289,13 +306,17 @@ mod tests {
                 b"\x32\x0d\x00\x01a\x00\x09\x06\x0b\x01\x0b\x02\x0b\x03h".to_vec(),
                 vec![publish(b"a", 9, Qos::AtLeastOnce, b"h")],
             ),
-            (V5, b"\x32\x06\x00\x01\xff\x00\x09\x00".to_vec(), vec![unfit(b"\xff", 9, 8, Why::Topic)]),
-            (V5, b"\x32\x06\x00\x01+\x00\x09\x00".to_vec(), vec![unfit(b"+", 9, 8, Why::Topic)]),
-            (V311, b"\x32\x04\x00\x00\x00\x09".to_vec(), vec![unfit(b"", 9, 6, Why::Topic)]),
-            (V5, b"\x32\x06\x00\x01a\x00\x09\x05".to_vec(), vec![unfit(b"a", 9, 8, Why::Properties)]),
-            (V5, [large(V5), b"\xd0\x00".to_vec()].concat(), vec![unfit(b"a/b", 7, 1011, Why::TooLarge), pong.clone()]),
+            (V5, b"\x32\x08\x00\x01\xff\x00\x09\x00hi".to_vec(), vec![unfit(b"\xff", 9, 10, Why::NotUtf8, b"hi", 2)]),
+            (V5, b"\x32\x06\x00\x01+\x00\x09\x00".to_vec(), vec![unfit(b"+", 9, 8, Why::Wildcard, b"", 0)]),
+            (V311, b"\x32\x04\x00\x00\x00\x09".to_vec(), vec![unfit(b"", 9, 6, Why::NoTopic, b"", 0)]),
+            (V5, b"\x32\x06\x00\x01a\x00\x09\x05".to_vec(), vec![unfit(b"a", 9, 8, Why::Properties, b"\x05", 1)]),
+            (
+                V5,
+                [large(V5), b"\xd0\x00".to_vec()].concat(),
+                vec![unfit(b"a/b", 7, 1011, Why::TooLarge, b"", 1001), pong.clone()],
+            ),
             (V311, [large(V311), large(V311), b"\xd0\x00".to_vec()].concat(), {
-                let one = unfit(b"a/b", 7, 1010, Why::TooLarge);
+                let one = unfit(b"a/b", 7, 1010, Why::TooLarge, b"", 1000);
                 vec![one.clone(), one, pong]
             }),
             (

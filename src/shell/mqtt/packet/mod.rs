@@ -92,6 +92,10 @@ pub struct Unfit {
     pub dup: bool,
     /// The topic's bytes, whatever they are.
     pub topic: Bytes,
+    /// Application data; nothing of a packet that was passed over.
+    pub payload: Bytes,
+    /// Its true length; of a packet that was passed over, with its properties.
+    pub payload_len: usize,
     /// Size of the whole packet.
     pub size: usize,
     /// What is wrong with it.
@@ -101,8 +105,14 @@ pub struct Unfit {
 /// Why a publish is unfit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The topic is not UTF-8, is empty, or has a wildcard or NUL in it.
-    Topic,
+    /// The topic is empty.
+    NoTopic,
+    /// The topic is not UTF-8.
+    NotUtf8,
+    /// The topic has a NUL in it.
+    Nul,
+    /// The topic has `+` or `#` in it.
+    Wildcard,
     /// The properties overrun the packet.
     Properties,
     /// Larger than the limit; its bytes were passed over.
@@ -114,7 +124,10 @@ impl Why {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Topic => "the topic is not UTF-8, is empty, or has a wildcard or a NUL in it",
+            Self::NoTopic => "the topic is empty",
+            Self::NotUtf8 => "the topic is not UTF-8",
+            Self::Nul => "the topic has a NUL in it",
+            Self::Wildcard => "the topic has a wildcard in it, `+` or `#`, which only filters have",
             Self::Properties => "the properties overrun the packet",
             Self::TooLarge => "the packet is larger than broker.packet-max",
         }

@@ -1,0 +1,4 @@
+//! libFuzzer's way into the target `envelope`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weir_fuzz::run("envelope", data));

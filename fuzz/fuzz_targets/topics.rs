@@ -1,0 +1,4 @@
+//! libFuzzer's way into the target `topics`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weir_fuzz::run("topics", data));

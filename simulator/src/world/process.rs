@@ -1,0 +1,420 @@
+//! A running gateway: the shipped [`Gateway`], [`Cycle`], [`Keeper`] and store, turned as the shell's loop and its store's thread
+//! turn them, in virtual time.
+
+use weir::books::Books;
+use weir::config::Qos;
+use weir::cycle::{Answer, Cycle, Due, Submission};
+use weir::effect::{Effects, READ_BYTES, Read, Release};
+use weir::event::{Event, Message};
+use weir::function::Pool;
+use weir::gateway::Gateway;
+use weir::keeper::{Keeper, Snapshot};
+use weir::outbox::{Fetched, Lane, Settled};
+use weir::record::Record;
+use weir::store::keyed::NoKeyed;
+use weir::store::mem_disk::MemDisk;
+use weir::store::{CommitError, Lost};
+use weir::time::Now;
+
+use super::checks::{self, Broken};
+use super::link::{Item, Link};
+use super::machine::{Around, End, Machine};
+use super::meter::FuelMeter;
+use super::queue::{Happening, Incoming};
+use super::site::Site;
+
+/// A commit takes up to this long to reach the disk.
+const WRITE_US_MAX: u64 = 20_000;
+/// The store's thread looks after its reserve when it had nothing to do for so long.
+const IDLE_US: u64 = 200_000;
+/// Of so many events, one is followed by a look at everything.
+const LOOK_EVERY: u64 = 16;
+
+/// The process.
+pub struct Process {
+    /// The middle.
+    pub gateway: Gateway,
+    /// Its end of the connection to the broker.
+    pub link: Link,
+    keeper: Keeper<MemDisk, NoKeyed>,
+    cycle: Cycle,
+    writing: Option<Submission>,
+    /// The monotonic clock at its start.
+    pub started_us: u64,
+    snapshot_us: u64,
+    wake_us: Option<u64>,
+    is_idle_planned: bool,
+    events: u64,
+    fuel: FuelMeter,
+    /// Linear memory of its guests.
+    pool: Pool,
+    /// How far sinks may read each lane, as of the last commit.
+    readable: Vec<u64>,
+}
+
+impl Process {
+    /// A process that has just opened its store.
+    #[must_use]
+    pub fn new(
+        site: &Site,
+        gateway: Gateway,
+        keeper: Keeper<MemDisk, NoKeyed>,
+        effects: Effects,
+        started_us: u64,
+        confirm_after_us: u64,
+        pool: Pool,
+    ) -> Self {
+        let broker = &site.config.broker;
+        let is_v5 = broker.version == weir::config::MqttVersion::V5;
+        let fuel = FuelMeter::new(&gateway);
+        Self {
+            gateway,
+            link: Link::new(is_v5, site.subscription().is_mixed, broker.in_flight, confirm_after_us),
+            keeper,
+            cycle: Cycle::new(site.config.commit, broker.in_flight, effects),
+            writing: None,
+            started_us,
+            snapshot_us: 0,
+            wake_us: None,
+            is_idle_planned: false,
+            events: 0,
+            fuel,
+            pool,
+            readable: Vec::new(),
+        }
+    }
+
+    /// Whether nothing waits in it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let is_sealed = self.writing.is_none() && !self.cycle.is_committing() && !self.gateway.is_dirty();
+        is_sealed && self.link.inbox.is_empty() && self.gateway.status().cells == 0
+    }
+}
+
+impl Machine {
+    fn now(&self, around: &Around<'_>) -> Now {
+        let started_us = self.process.as_ref().map_or(0, |process| process.started_us);
+        self.read_clocks(started_us, around.queue.now_us())
+    }
+
+    /// Something came over the connection.
+    pub fn arrive(&mut self, packet: Incoming, around: &mut Around<'_>) -> Result<(), End> {
+        if let Some(process) = &mut self.process {
+            process.link.arrive(packet);
+        }
+        self.work(around)
+    }
+
+    /// Hands one event to the gateway, and looks whether all still holds.
+    fn handle(&mut self, now: Now, event: Event<'_>) -> Result<(), End> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.gateway.handle(now, event, process.cycle.open());
+        process.events += 1;
+        checks::step(&process.gateway)?;
+        if process.events % LOOK_EVERY == 0 {
+            checks::full_step(&process.gateway, &self.site, self.disk.used())?;
+            checks::guests(&process.pool, &self.site)?;
+        }
+        Ok(())
+    }
+
+    fn handle_item(&mut self, item: Item, around: &mut Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        match item {
+            Item::Connected { epoch, session_present } => {
+                self.handle(now, Event::Connected { epoch, session_present })?;
+                if let Some(process) = &mut self.process {
+                    process.cycle.connected(epoch);
+                }
+            }
+            Item::Confirmed { epoch, acks } => self.handle(now, Event::Confirmed { epoch, acks_through: acks })?,
+            Item::Dropped { count } => {
+                self.handle(now, Event::Lost { count })?;
+                around.ledger.lost(count);
+                if let Some(process) = &mut self.process {
+                    process.cycle.idle_work(now);
+                }
+            }
+            Item::Publish { epoch, instance, packet_id, dup, resubscribed } => {
+                let published = around.ledger.message(instance).clone();
+                let qos = around.ledger.qos(instance);
+                let message = Message {
+                    topic: &published.topic,
+                    payload: &published.payload,
+                    qos,
+                    packet_id,
+                    dup,
+                    retained: around.ledger.is_retained(instance),
+                    resubscribed,
+                    epoch,
+                };
+                let before = self.books();
+                self.handle(now, Event::Message(message))?;
+                let after = self.books();
+                around.ledger.handled(instance, resubscribed, now, (&before, &after), &self.site)?;
+                if let Some(process) = &mut self.process {
+                    process.cycle.message(now, qos != Qos::AtMostOnce);
+                    if after.received != before.received && !around.ledger.is_damaged {
+                        let outcome = around.ledger.outcome(instance, resubscribed, &self.site);
+                        process.fuel.message(&process.gateway, &outcome)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn books(&self) -> Books {
+        self.process.as_ref().map_or_else(Books::default, |process| process.gateway.books().clone())
+    }
+
+    /// Does what there is to do: reads, handles, submits, and plans the next look at the clock.
+    pub fn work(&mut self, around: &mut Around<'_>) -> Result<(), End> {
+        loop {
+            let now = self.now(around);
+            let boot = self.boot;
+            let Some(process) = &mut self.process else { return Ok(()) };
+            process.link.read(around.ledger, around.wire);
+            if let Some(submission) = process.cycle.submit_if_due(now, &mut process.gateway) {
+                around.queue.note(submission.effects.entries.bytes());
+                around.ledger.sealed(submission.effects.commit, submission.effects.entries.bytes());
+                process.writing = Some(submission);
+                let delay_us = 100 + around.rng.below(WRITE_US_MAX);
+                around.queue.after(delay_us, Happening::Written { boot });
+            }
+            self.fetch(around)?;
+            let Some(process) = &mut self.process else { return Ok(()) };
+            if !process.cycle.may_take(&process.gateway) {
+                break;
+            }
+            let Some(item) = process.link.inbox.pop_front() else { break };
+            self.handle_item(item, around)?;
+        }
+        self.plan_wake(around);
+        Ok(())
+    }
+
+    /// The clock is looked at.
+    pub fn wake(&mut self, around: &mut Around<'_>) -> Result<(), End> {
+        if let Some(process) = &mut self.process {
+            process.wake_us = None;
+        }
+        self.tick(around)?;
+        self.work(around)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, around: &mut Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        self.handle(now, Event::Tick)?;
+        let boot = self.boot;
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.fuel.interval(&process.gateway)?;
+        if let Some(effects) = process.cycle.ticked(now, &process.gateway) {
+            process.writing = Some(Submission { effects, snapshot: None });
+            around.queue.after(100, Happening::Written { boot });
+        }
+        Ok(())
+    }
+
+    /// The disk is done: the commit has happened, or has not.
+    pub fn written(&mut self, around: &mut Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        let snapshot_us = self.site.config.store.snapshot_interval.0 * 1000;
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let Some(Submission { effects, snapshot }) = process.writing.take() else { return Ok(()) };
+        let (result, late) = process.keeper.commit(&effects);
+        let snapshot_due = process.snapshot_us + snapshot_us <= now.mono_us;
+        let wants_snapshot = snapshot_due || process.keeper.store.needs_snapshot();
+        self.check_syncs()?;
+        self.snapshot_done(late, now);
+        match &result {
+            Ok(()) => around.ledger.committed(&self.site)?,
+            Err(CommitError::Full) => self.full += 1,
+            Err(CommitError::Failed(reason)) => return Err(self.failed("commit", reason)),
+        }
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let outcome = snapshot.map(|entries| process.keeper.snapshot(entries));
+        let answer = process.cycle.answered(now, effects, result, wants_snapshot, &mut process.gateway);
+        self.snapshot_done(outcome, now);
+        match answer {
+            Answer::Committed(Due { acks, releases }) => {
+                if let (Some(process), Some(epoch)) = (&mut self.process, acks.first().map(|ack| ack.epoch)) {
+                    process.link.acknowledge(epoch, acks.iter().map(|ack| ack.packet_id), around.wire);
+                    process.link.plan_confirm(around.queue);
+                }
+                self.release(&releases)?;
+            }
+            Answer::Full => {}
+            Answer::Failed(_) => return Err(End::Died),
+        }
+        self.drain_all(around);
+        self.plan_idle(around);
+        self.work(around)
+    }
+
+    fn snapshot_done(&mut self, outcome: Option<Snapshot>, now: Now) {
+        let Some(process) = &mut self.process else { return };
+        match outcome {
+            Some(Snapshot::Written) => process.snapshot_us = now.mono_us,
+            Some(Snapshot::NoRoom) => {
+                process.snapshot_us = now.mono_us;
+                self.full += 1;
+            }
+            // The next commit tells whether the disk is really broken.
+            Some(Snapshot::Failed(_) | Snapshot::Outdated) | None => {}
+        }
+    }
+
+    /// After a failed sync nothing may be taken for durable any more.
+    fn check_syncs(&self) -> Result<(), Broken> {
+        match self.disk.syncs_after_failure() {
+            0 => Ok(()),
+            syncs => Err(Broken::new(format!("{syncs} syncs by a process of which one had failed"))),
+        }
+    }
+
+    /// Gives the store back what no sink needs any more.
+    pub fn release(&mut self, releases: &[Release]) -> Result<(), End> {
+        for release in releases {
+            let Some(process) = &mut self.process else { return Ok(()) };
+            match process.keeper.release(*release) {
+                Ok(()) | Err(CommitError::Full) => {}
+                // The shell warns and goes on.
+                Err(CommitError::Failed(_)) if self.disk.has_failed() => {}
+                Err(CommitError::Failed(reason)) => return Err(self.failed("release", &reason)),
+            }
+        }
+        if let Some(process) = &mut self.process {
+            process.readable = process.gateway.outbox().lanes().iter().map(Lane::readable_seq).collect();
+        }
+        Ok(())
+    }
+
+    /// Reads back what the gateway asks for, which lanes that roll up do.
+    fn fetch(&mut self, around: &Around<'_>) -> Result<(), End> {
+        loop {
+            let now = self.now(around);
+            let Some(process) = &mut self.process else { return Ok(()) };
+            let Some(Read { lane, from_seq }) = process.cycle.open().reads.pop() else { return Ok(()) };
+            let mut records = Vec::new();
+            let fetched = match process.keeper.read(lane, from_seq, READ_BYTES.as_usize(), &mut records) {
+                Ok(batch) => Some(Fetched { first_seq: batch.first_seq, records: &records, lost: batch.lost }),
+                Err(_) => None,
+            };
+            self.handle(now, Event::Fetched { lane, fetched })?;
+            if let Some(process) = &mut self.process {
+                process.cycle.settled(now, &process.gateway);
+            }
+        }
+    }
+
+    /// Every sink has its upstream.
+    pub fn upstream_is_up(&mut self, around: &Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        let lanes = self.gateway().map_or(0, |gateway| gateway.outbox().lanes().len());
+        (0..lanes).try_for_each(|lane| self.handle(now, Event::Upstream { lane, is_up: true }))
+    }
+
+    /// Every sink looks whether there is something to send.
+    pub fn drain_all(&self, around: &mut Around<'_>) {
+        let lanes = self.gateway().map_or(0, |gateway| gateway.outbox().lanes().len());
+        for lane in 0..lanes {
+            around.queue.after(0, Happening::Drain { boot: self.boot, lane });
+        }
+    }
+
+    fn plan_idle(&mut self, around: &mut Around<'_>) {
+        let Some(process) = &mut self.process else { return };
+        if !core::mem::replace(&mut process.is_idle_planned, true) {
+            around.queue.after(IDLE_US, Happening::Idle { boot: self.boot });
+        }
+    }
+
+    /// The store's thread has nothing to do.
+    pub fn idle(&mut self, around: &mut Around<'_>) -> Result<(), End> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.is_idle_planned = false;
+        if process.writing.is_some() {
+            self.plan_idle(around);
+            return Ok(());
+        }
+        match process.keeper.store.maintain() {
+            Ok(true) => self.plan_idle(around),
+            Ok(false) | Err(CommitError::Full) => {}
+            // The shell warns and goes on.
+            Err(CommitError::Failed(_)) if self.disk.has_failed() => {}
+            Err(CommitError::Failed(reason)) => return Err(self.failed("maintain", &reason)),
+        }
+        Ok(())
+    }
+
+    fn plan_wake(&mut self, around: &mut Around<'_>) {
+        let now = self.now(around);
+        let now_us = around.queue.now_us();
+        let Some(process) = &mut self.process else { return };
+        let deadline = process.gateway.deadline(now).into_iter().chain(process.cycle.deadline()).min();
+        let Some(due_us) = deadline.map(|mono_us| self.clocks.at_us(process.started_us + mono_us)) else { return };
+        // A deadline that has passed and is still there would wake for ever within one moment.
+        let due_us = due_us.max(now_us + 1000);
+        if process.wake_us.is_none_or(|planned| due_us < planned) {
+            process.wake_us = Some(due_us);
+            around.queue.at(due_us, Happening::Wake { boot: self.boot });
+        }
+    }
+
+    /// Reads committed records of a lane from `from` on: (sequence, whether it settles a message, record's own bytes).
+    pub fn read(
+        &mut self,
+        lane: usize,
+        from: u64,
+        bytes_max: usize,
+        around: &mut Around<'_>,
+    ) -> Result<Vec<(u64, bool, Vec<u8>)>, End> {
+        let Some(process) = &mut self.process else { return Ok(Vec::new()) };
+        let from = from.max(process.gateway.outbox().lanes()[lane].head_seq());
+        let readable_seq = process.readable.get(lane).copied().unwrap_or(0);
+        let mut bytes = Vec::new();
+        let batch = match process.keeper.read(lane, from, bytes_max, &mut bytes) {
+            Ok(batch) => batch,
+            Err(CommitError::Full) => return Ok(Vec::new()),
+            Err(CommitError::Failed(reason)) => return Err(self.failed("read", &reason)),
+        };
+        if let Some(lost) = batch.lost {
+            self.gone(lane, lost, around)?;
+        }
+        let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
+        for sequence in batch.first_seq..(batch.first_seq + u64::from(batch.records)).min(readable_seq) {
+            let before = rest;
+            let Some(record) = Record::take(&mut rest) else {
+                return Err(Broken::new(format!("lane {lane}: record {sequence} is unreadable")).into());
+            };
+            records.push((sequence, record.closes_message, before[..before.len() - rest.len()].to_vec()));
+        }
+        Ok(records)
+    }
+
+    /// The store cannot read some records any more.
+    fn gone(&mut self, lane: usize, lost: Lost, around: &mut Around<'_>) -> Result<(), End> {
+        if self.flips == 0 {
+            return Err(Broken::new(format!("lane {lane}: {lost:?} of an undamaged disk")).into());
+        }
+        let now = self.now(around);
+        self.handle(now, Event::Gone { lane, lost })?;
+        if let Some(process) = &mut self.process {
+            process.cycle.settled(now, &process.gateway);
+        }
+        self.work(around)
+    }
+
+    /// A sink is done with records.
+    pub fn settle(&mut self, lane: usize, records: &[Settled], around: &mut Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        self.handle(now, Event::Settled { lane, records })?;
+        if let Some(process) = &mut self.process {
+            process.cycle.settled(now, &process.gateway);
+        }
+        self.work(around)
+    }
+}
