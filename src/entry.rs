@@ -16,6 +16,8 @@ pub enum Space {
     Cell = b'c',
     /// A lane's head (delivered through): `l` + lane name.
     Lane = b'l',
+    /// A filter that the broker's session of ours may hold: `f` + session, function, filter (see `subscribed.rs`).
+    Filter = b'f',
     /// Duplicate marks of one commit: `m` + commit number (big-endian).
     Marks = b'm',
     /// A function's durable state: `s` + function name, `0`, user key.

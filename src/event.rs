@@ -19,7 +19,8 @@ pub struct Message<'a> {
     pub dup: bool,
     /// The broker had it retained.
     pub retained: bool,
-    /// The subscription through which a retained message came existed before this connection.
+    /// It is retained, and the session existed before this connection: only a trigger that is new to the session takes it,
+    /// unless it takes them always.
     pub resubscribed: bool,
     /// The connection it came by.
     pub epoch: u64,
@@ -66,6 +67,16 @@ pub enum Event<'a> {
         epoch: u64,
         /// Whether the broker still had our session.
         session_present: bool,
+    },
+    /// The broker granted subscriptions.
+    Granted {
+        /// Their filters.
+        filters: &'a [String],
+    },
+    /// The broker has said PUBREL: it will not send the QoS 2 message of this identifier again.
+    Released {
+        /// Packet identifier.
+        packet_id: u16,
     },
     /// The broker has read the first `acks_through` acknowledgements of connection `epoch`.
     Confirmed {

@@ -27,6 +27,7 @@ pub mod dead_letter;
 pub mod window;
 pub mod trigger;
 pub mod marks;
+pub mod subscribed;
 pub mod books;
 pub mod backoff;
 pub mod pacing;

@@ -4,10 +4,11 @@
 //!   without effect; any other publish is new (MQTT 5.0 §3.3.1.1, §4.4).
 //! - Marks are committed with the effects of their messages, one entry for each commit, and leave when the broker's PINGRESP
 //!   proves that it has read the acknowledgements, or when so many newer ones exist that its Receive Maximum proves it.
-//! - At most four times the Receive Maximum is kept.
+//! - At most four times the Receive Maximum is kept, or [`MARKS_MIN`] if that is more: in 3.1.1 the broker's own limit counts.
 
 use std::collections::VecDeque;
 
+use crate::budget::costs;
 use crate::entry::{Entries, Space, put_varint, take, take_varint, unzigzag, zigzag};
 
 /// The marks of one commit.
@@ -35,6 +36,7 @@ pub struct Marks {
     /// Commits whose entry must be deleted with the next commit.
     obsolete: Vec<u64>,
     count: usize,
+    count_max: usize,
     receive_max: usize,
     epoch: u64,
     acks_sent: u64,
@@ -44,6 +46,9 @@ pub struct Marks {
 
 /// Marks kept beyond those that the broker can still ask for, against brokers that bend the rules.
 const MARKS_PER_RECEIVE_MAX: usize = 4;
+/// 3.1.1 knows no Receive Maximum. A broker that is too slow to read our acknowledgements, or loses them with the connection, sends
+/// as many messages again as its own limit allows (mosquitto: 20), however few we take at once. 8 KiB.
+pub const MARKS_MIN: usize = costs::MARKS_MIN as usize;
 const SPARE_MAX: usize = 4;
 
 impl Marks {
@@ -56,6 +61,7 @@ impl Marks {
             spare: Vec::new(),
             obsolete: Vec::new(),
             count: 0,
+            count_max: (MARKS_PER_RECEIVE_MAX * usize::from(receive_max)).max(MARKS_MIN),
             receive_max: usize::from(receive_max),
             epoch: 0,
             acks_sent: 0,
@@ -88,6 +94,15 @@ impl Marks {
         self.count += 1;
     }
 
+    /// The broker has said PUBREL: it has our PUBREC, and a QoS 2 message of this identifier is another one from now on. On
+    /// flash the mark stays until its batch leaves.
+    pub fn released(&mut self, packet_id: u16) {
+        for (id, _) in self.batches.iter_mut().flat_map(|batch| &mut batch.marks).filter(|(id, _)| *id == packet_id) {
+            // A released mark keeps its place: 0 is no identifier (MQTT 5.0 §2.2.1).
+            *id = 0;
+        }
+    }
+
     /// Closes the open batch as commit number `commit` and writes its entry, and the deletions of obsolete ones.
     pub fn seal(&mut self, commit: u64, entries: &mut Entries, scratch: &mut Vec<u8>) {
         for obsolete in self.obsolete.drain(..) {
@@ -102,7 +117,7 @@ impl Marks {
         let mut sealed = core::mem::replace(&mut self.open, next);
         sealed.commit = commit;
         self.batches.push_back(sealed);
-        while MARKS_PER_RECEIVE_MAX * self.receive_max < self.count {
+        while self.count_max < self.count {
             // The broker can have no more than Receive Maximum messages without our acknowledgement, and reads ours in order.
             self.drop_oldest();
         }
@@ -321,10 +336,13 @@ mod tests {
 
     #[test]
     fn the_count_is_bounded_by_the_receive_maximum() {
-        let mut marks = Marks::new(8);
-        for commit in 0..100 {
-            sealed(&mut marks, commit, &[1, 2, 3, 4]);
-            assert!(marks.len() <= 32);
+        for (receive_max, most) in [(8, MARKS_MIN), (500, 2000)] {
+            let mut marks = Marks::new(receive_max);
+            for commit in 0..1000 {
+                sealed(&mut marks, commit, &[1, 2, 3, 4]);
+                assert!(marks.len() <= most);
+            }
+            assert_eq!(marks.len(), most);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::books::{Books, DropReason};
 use crate::config::{Drain, FullPolicy, LaneConfig};
 use crate::effect::{LaneBatch, Read, Release};
 use crate::entry::Entries;
-use crate::frame;
+use crate::frame::{self, PAGE, align_up};
 use crate::record::Record;
 use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::Now;
@@ -320,6 +320,18 @@ impl Outbox {
         self.lanes.iter().filter_map(Lane::expires_at).min()
     }
 
+    /// Makes room for the segments that the next [`Outbox::seal`] begins because the newest ones have grown old: offers did not
+    /// reckon with them.
+    pub fn make_way(&mut self, age_ms: i64, books: &mut Books, releases: &mut Vec<Release>) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if 0 < lane.staged.count && lane.extents.back().is_some_and(|last| lane.has_grown_old(last, age_ms)) {
+                let after =
+                    lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
+                lane.make_room(index, after, books, releases);
+            }
+        }
+    }
+
     /// Moves the staged records into `batches` and writes the changed heads.
     pub fn seal(
         &mut self,
@@ -341,11 +353,14 @@ impl Outbox {
         }
     }
 
-    /// Writes every head, for a snapshot.
-    pub fn export(&self, entries: &mut Entries) {
+    /// Writes every head, for a snapshot. Behind one the store goes on on a new page: so do the lanes here.
+    pub fn export(&mut self, entries: &mut Entries) {
         let mut scratch = Vec::new();
-        for lane in &self.lanes {
+        for lane in &mut self.lanes {
             lane.save(entries, &mut scratch);
+            if let Some(last) = lane.extents.back_mut() {
+                last.bytes = align_up(last.bytes, PAGE);
+            }
         }
     }
 

@@ -61,6 +61,13 @@ impl TopicFilter {
         overlap(self.filter.split('/'), other.filter.split('/'))
     }
 
+    /// The narrowest filter that takes every topic name of either; `None` if they are of different shares.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Option<Self> {
+        let filter = join(self.filter.split('/'), other.filter.split('/'));
+        (self.share_group == other.share_group).then(|| Self { share_group: self.share_group.clone(), filter })
+    }
+
     /// Whether every topic name that matches `other` matches `self`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -74,6 +81,22 @@ impl TopicFilter {
                 (Some("+"), Some(level)) if level != "#" => {}
                 (Some(a), Some(b)) if a == b => {}
                 _ => return false,
+            }
+        }
+    }
+}
+
+/// The narrowest filter that takes what either takes.
+fn join<'a>(mut a: impl Iterator<Item = &'a str>, mut b: impl Iterator<Item = &'a str>) -> String {
+    let mut levels = Vec::new();
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return levels.join("/"),
+            (Some(x), Some(y)) if x == y && x != "#" => levels.push(x),
+            (Some(x), Some(y)) if x != "#" && y != "#" => levels.push("+"),
+            _ => {
+                levels.push("#");
+                return levels.join("/");
             }
         }
     }
@@ -235,6 +258,22 @@ mod tests {
             assert_eq!(filter(b).overlaps(&filter(a)), overlaps, "{b} {a}");
             assert_eq!(filter(a).covers(&filter(b)), covers, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_joined_filter_covers_both_and_is_the_narrowest_by_levels() {
+        for (a, b, want) in [
+            ("a/+/c", "+/b/c", "+/+/c"),
+            ("site/+/temp", "site/lab/#", "site/+/#"),
+            ("a/b", "a/b/c", "a/b/#"),
+            ("a/b", "a/c", "a/+"),
+            ("$SYS/a", "$SYS/+", "$SYS/+"),
+        ] {
+            let joined = filter(a).joined(&filter(b)).unwrap();
+            assert_eq!(joined.to_string(), want);
+            assert!(joined.covers(&filter(a)) && joined.covers(&filter(b)), "{a} {b}");
+        }
+        assert_eq!(filter("$share/g/a").joined(&filter("a")), None);
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn the_example_site_fits_every_board_without_a_warning() {
         assert_eq!(plan.loaded.config.functions.len(), 7);
         // A board that is full with the examples alone would be of no use.
         let room = plan.room().unwrap();
-        assert!(room.average.fit >= 3, "{name}: {room:?}");
+        assert!(room.average.fit >= 1 && room.smallest.1.fit >= 3, "{name}: {room:?}");
         let days = plan.budget.writes.life_days(plan.budget.writes.steady).unwrap();
         assert!(days >= u64::from(board.flash_years) * 365, "{name}: {days} days");
     }

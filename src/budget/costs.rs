@@ -83,6 +83,9 @@ pub const STORE_BUFFER: Bytes = Bytes::kib(128);
 /// Metrics server: registry, one request, its answer.
 pub const METRICS: Bytes = Bytes::kib(256);
 
+/// Duplicate marks that are kept at least, of 8 bytes each: in 3.1.1 the broker's own limit counts, however few messages we take
+/// at once.
+pub const MARKS_MIN: u64 = 1024;
 /// A duplicate mark as an entry: packet id, hash, its share of the key.
 pub const MARK_ENTRY: u64 = 32;
 /// Any other small entry: a lane's head, a function's usage, the books.

@@ -49,7 +49,7 @@ fn store(config: &Config, keyed: &Keyed, lines: &mut Vec<Line>) {
 }
 
 fn queues(config: &Config, lines: &mut Vec<Line>) {
-    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT;
+    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT + costs::MARKS_MIN * 8;
     lines.push(Line::new(STORE, "broker.in-flight", "slots, acks and marks of unacknowledged messages", slots));
     lines.push(Line::new(STORE, "broker.inbox-max", "messages received, not yet committed", config.inbox_max.0));
     link("broker", &config.broker, lines);
@@ -141,7 +141,7 @@ fn keys_max(function: &FunctionConfig, meter: &MeterSpec) -> String {
 
 /// Keyed state as entries: cells, function state, marks, books and lane heads.
 pub(super) fn keyed(config: &Config) -> Keyed {
-    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY;
+    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY + costs::MARKS_MIN * 8;
     // Of a function its usage, and where the period of it began.
     let fixed = (config.lanes.len() + 2 * config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
     let mut keyed = Keyed { bytes: marks + fixed, key: "broker.in-flight".to_owned() };

@@ -2,12 +2,16 @@
 //!
 //! - No chain of functions comes back to where it began.
 //! - Nothing that the gateway publishes comes in again.
+//! - No two subscriptions overlap: a broker may deliver a message of both twice.
 //! - What a function emits is taken by a lane or a chain; else a warning.
 
 use crate::strict::Faults;
 use crate::topic::TopicFilter;
 
-use super::{Config, FunctionConfig, MessageTrigger, MqttConnection, Qos, SinkKind, Trigger};
+use super::subscriptions::{cover, covers, overlaps};
+use super::{
+    Config, FILTER_BYTES_MAX, FILTERS_BYTES_MAX, FunctionConfig, MessageTrigger, MqttConnection, Qos, SinkKind, Trigger,
+};
 
 /// Adds the faults of `config`, which stands in `file`.
 pub(super) fn check(file: &str, config: &Config, faults: &Faults) {
@@ -16,6 +20,7 @@ pub(super) fn check(file: &str, config: &Config, faults: &Faults) {
         faults.refuse(file, &format!("function.{first}"), &describe(&cycle, &config.functions));
     }
     echoes(file, config, faults);
+    overlapping(file, config, faults);
     unrouted(file, config, faults);
     unprotected(file, config, faults);
     if config.sinks.is_empty() {
@@ -191,6 +196,54 @@ fn unrouted(file: &str, config: &Config, faults: &Faults) {
             }
         }
     }
+}
+
+/// Filters of which a broker may deliver a message twice, with the fix; and the bound of them all.
+fn overlapping(file: &str, config: &Config, faults: &Faults) {
+    let merged = config.subscriptions();
+    for (one, other) in overlaps(&merged) {
+        let (here, there) = (key_of(other, config), key_of(one, config));
+        let fix = match cover(one, other, &merged) {
+            Some(wide) => format!("add subscribe = [\"{wide}\"] to [broker] (its messages all come in), or narrow one"),
+            None => String::from("put both into one share group, or narrow one"),
+        };
+        let text = format!(
+            "`{other}` overlaps `{one}` ({there}) and neither covers the other: a broker may deliver a message of both \
+             twice, and it would be counted twice; {fix}"
+        );
+        faults.refuse(file, &here, &text);
+    }
+    for wide in &config.subscribe {
+        if !config.functions.iter().flat_map(mqtt).any(|(_, trigger)| covers(wide, &trigger.topics)) {
+            faults.refuse(
+                file,
+                "broker.subscribe",
+                &format!("`{wide}` covers the filter of no mqtt trigger; leave it out"),
+            );
+        }
+    }
+    let mut total = 0;
+    for (_, wish) in config.wishes() {
+        let bytes = wish.filter.as_str().len();
+        total += bytes;
+        if FILTER_BYTES_MAX < bytes {
+            let text = format!("has {bytes} bytes; {FILTER_BYTES_MAX} are taken");
+            faults.refuse(file, &key_of(&wish.filter, config), &text);
+        }
+    }
+    if FILTERS_BYTES_MAX < total {
+        let text = format!("the filters of all mqtt triggers have {total} bytes; {FILTERS_BYTES_MAX} are taken");
+        faults.refuse(file, "function", &text);
+    }
+}
+
+/// Where a subscribed filter is written.
+fn key_of(filter: &TopicFilter, config: &Config) -> String {
+    let mut all = config.functions.iter().flat_map(|function| mqtt(function).map(move |own| (function, own)));
+    all.find(|(_, (_, trigger))| trigger.topics == *filter).map_or_else(
+        || String::from("broker.subscribe"),
+        |(function, (index, _))| format!("function.{}.trigger[{index}].mqtt", function.manifest.name),
+    )
 }
 
 /// QoS 0 messages may be lost and counted twice: a meter that must be right wants 1 or 2.

@@ -11,6 +11,7 @@ mod pattern;
 mod read;
 mod settings;
 mod site;
+mod subscriptions;
 
 pub use crate::field::Codec;
 pub use functions::{FUNCTIONS_MAX, TRIGGERS_MAX};
@@ -18,6 +19,7 @@ pub use lanes::{LANES_MAX, SINKS_MAX};
 pub use read::{Loaded, load};
 pub use settings::{Setting, Source};
 pub use site::{NO_SUCH_FILE, Site};
+pub use subscriptions::{FILTER_BYTES_MAX, FILTERS_BYTES_MAX, Subscription, covers, merge};
 
 use serde::{Deserialize, Serialize};
 
@@ -315,6 +317,8 @@ pub struct Config {
     pub board: String,
     /// The local broker.
     pub broker: MqttConnection,
+    /// Filters subscribed beside those of the triggers, so that triggers may overlap: each covers some of them.
+    pub subscribe: Vec<TopicFilter>,
     /// Commit policy.
     pub commit: CommitPolicy,
     /// Bytes of messages taken from the broker and not yet committed. At the bound the reader of the link pauses, so at

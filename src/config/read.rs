@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::board::{self, BUILT_IN, Board, Defaults};
 use crate::strict::{self, Faults, Section, nearest};
+use crate::topic::TopicFilter;
 use crate::units::{Bytes, Millis};
 
 use super::settings::{Setting, Settings};
@@ -70,6 +71,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
     settings.correct("broker.in-flight", broker.in_flight);
     let kept = Millis(7 * 86_400_000);
     broker.session_expiry = section.millis("session-expiry", kept, Millis(0)..=Millis(4_294_967_294_000));
+    let subscribe = section.list::<TopicFilter>("subscribe").unwrap_or_default();
     let inbox_max =
         settings.read(&mut section, "inbox-max", defaults.inbox_max, Bytes::kib(512), |section, key, default| {
             section.bytes(key, default, board::INBOX)
@@ -90,6 +92,7 @@ fn read(top: &mut Section<'_>, place: Place<'_>, board: Option<&str>, faults: &F
         id,
         board: board.name.clone(),
         broker,
+        subscribe,
         commit,
         inbox_max,
         payload_max,

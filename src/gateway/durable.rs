@@ -18,6 +18,7 @@ use crate::manifest::MeterSpec;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
 use crate::store::Recovered;
+use crate::subscribed::Subscribed;
 use crate::time::{Kept, Now, Stopwatch, TimeQuality, Timeline};
 use crate::window::{MeterDef, Windows, WindowsError};
 
@@ -95,6 +96,7 @@ impl Gateway {
             dead_letter_lane: outbox.lane_named("dead-letter"),
             outbox,
             marks: Marks::new(config.broker.in_flight),
+            subscribed: Subscribed::new(config),
             books: Books::default(),
             timeline: Timeline::default(),
             commit: 0,
@@ -136,6 +138,12 @@ impl Gateway {
             let text = format!("function {name} is not configured any more; its state ({values} values) is left aside");
             effects.say(log::Level::Warn, "", text);
         }
+        let forgotten = self.subscribed.restored();
+        if 0 < forgotten {
+            let text = format!("{forgotten} filters of configurations long past are not remembered any more");
+            effects.say(log::Level::Info, "", text);
+        }
+        self.dirty |= self.subscribed.is_dirty();
         self.outbox.recovered(&mut self.books, &mut effects.releases);
         self.dirty |= self.outbox.wants_fold();
         self.windows.hold(Self::hold_until_ms(self.timeline.peek(now)));
@@ -169,6 +177,7 @@ impl Gateway {
             space if space == Space::Books as u8 && rest == CLOCK_KEY => self.restore_clock(value, now)?,
             space if space == Space::Lane as u8 => self.outbox.restore(key, value)?,
             space if space == Space::Marks as u8 => self.marks.restore(key, value)?,
+            space if space == Space::Filter as u8 => self.subscribed.restore(key, value)?,
             space if space == Space::Cell as u8 => self.windows.restore(key, value).ok()?,
             space if space == Space::State as u8 => {
                 let name = function_of(key)?;
@@ -218,6 +227,8 @@ impl Gateway {
             slot.drain_dirty(entries, &mut self.bytes);
         }
         self.marks.seal(self.commit, entries, &mut self.bytes);
+        self.subscribed.seal(self.commit, entries, &mut self.bytes);
+        self.outbox.make_way(kept.age_ms, &mut self.books, &mut effects.releases);
         let scratch = (&mut effects.reads, &mut self.bytes);
         self.outbox.seal(now, kept.age_ms, &mut effects.lanes, entries, scratch);
         self.books.save(entries, &mut self.bytes);
@@ -236,6 +247,7 @@ impl Gateway {
             slot.save_period(true, entries, &mut self.bytes);
         }
         self.marks.export(entries);
+        self.subscribed.export(entries, &mut self.bytes);
         self.outbox.export(entries);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, kept, entries, &mut self.bytes);

@@ -86,6 +86,7 @@ pub(super) struct Job<'a> {
     pub qos: Qos,
     pub retained: bool,
     pub resubscribed: bool,
+    pub dup: bool,
 }
 
 /// One event's turn: what it is handled with, and what has become of it so far.
@@ -150,6 +151,7 @@ impl Gateway {
             qos: message.qos,
             retained: message.retained,
             resubscribed: message.resubscribed,
+            dup: message.dup,
         };
         let mut turn = Turn::new(now, effects);
         if self.payload_max < message.payload.len() {
@@ -187,6 +189,7 @@ impl Gateway {
             qos: poison.qos,
             retained: false,
             resubscribed: false,
+            dup: poison.dup,
         };
         let mut turn = Turn::new(now, effects);
         let invocation = job.invocation(&turn, self.books.received);
@@ -233,13 +236,14 @@ impl Gateway {
         while let Some((topic_len, hops)) = scratch.chain.pop(&mut current) {
             let (topic, payload) = current.split_at(topic_len);
             let topic = core::str::from_utf8(topic).expect("a chain holds whole topics");
-            let job = Job { topic, payload, hops, qos: Qos::AtMostOnce, retained: false, resubscribed: false };
+            let (qos, retained, resubscribed, dup) = (Qos::AtMostOnce, false, false, false);
+            let job = Job { topic, payload, hops, qos, retained, resubscribed, dup };
             self.dispatch(turn, &job, true, scratch);
         }
         scratch.current = current;
     }
 
-    /// Calls every function that wants the job.
+    /// Calls every function that wants the job, once: by the first of its triggers that takes it.
     fn dispatch(&mut self, turn: &mut Turn<'_>, job: &Job<'_>, chained: bool, scratch: &mut Scratch) {
         let mut matched = core::mem::take(&mut scratch.matched);
         matched.clear();
@@ -247,34 +251,50 @@ impl Gateway {
         index.find(job.topic, &mut |id| matched.push(id));
         matched.sort_unstable();
         scratch.scans.forget();
-        for id in &matched {
-            self.wake(turn, usize::from(*id), job, scratch);
+        let mut rest = matched.as_slice();
+        while let Some(first) = rest.first() {
+            // Triggers are numbered function by function.
+            let slot = self.routing.listeners[usize::from(*first)].slot;
+            let count = rest.iter().take_while(|id| self.routing.listeners[usize::from(**id)].slot == slot).count();
+            let (own, others) = rest.split_at(count);
+            let mut turned_away = false;
+            let taken = own.iter().any(|id| match self.wake(turn, usize::from(*id), job, scratch) {
+                Wake::Taken => true,
+                Wake::Filtered => {
+                    turned_away = true;
+                    false
+                }
+                Wake::Skipped => false,
+            });
+            self.slots[slot].filtered += u64::from(turned_away && !taken);
+            rest = others;
         }
         scratch.matched = matched;
     }
 
     /// Calls one function for the job, if its trigger's policy and filter let it.
-    fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, scratch: &mut Scratch) {
+    fn wake(&mut self, turn: &mut Turn<'_>, listener: usize, job: &Job<'_>, scratch: &mut Scratch) -> Wake {
         let now = turn.now;
         let listener = &self.routing.listeners[listener];
         let slot = listener.slot;
-        if job.retained && !takes_retained(listener.retained, job.resubscribed) {
-            return;
+        let is_old = || job.resubscribed && !self.subscribed.is_new(listener.wish, job.dup);
+        if job.retained && !takes_retained(listener.retained, is_old) {
+            return Wake::Skipped;
         }
         let mut invocation = Invocation { codec: listener.codec, ..job.invocation(turn, self.books.received) };
         let fields = match scratch.scans.read(listener, &self.paths, job.payload) {
             Ok(fields) => fields,
             Err(malformed) => {
                 let what = format!("malformed {:?} at byte {}: {}", listener.codec, malformed.at, malformed.what);
-                return self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, job.hops);
+                self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, job.hops);
+                return Wake::Taken;
             }
         };
         invocation.device = device_of(listener, job, fields, &mut scratch.device);
         if let Some(pattern) = &listener.pattern
             && !pattern.matches(fields, job.payload, job.topic, invocation.device)
         {
-            self.slots[slot].filtered += 1;
-            return;
+            return Wake::Filtered;
         }
         let slot_of = &mut self.slots[slot];
         let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
@@ -293,13 +313,24 @@ impl Gateway {
                 self.dead_letter(turn, Some(slot), Failure::new(error.kind().name(), &what), &invocation, job.hops);
             }
         }
+        Wake::Taken
     }
 }
 
-fn takes_retained(policy: RetainedPolicy, resubscribed: bool) -> bool {
+/// What a trigger did with a message.
+enum Wake {
+    /// Its function was called, or could not be.
+    Taken,
+    /// Its filter turned the message away.
+    Filtered,
+    /// It takes no such retained message.
+    Skipped,
+}
+
+fn takes_retained(policy: RetainedPolicy, is_old: impl FnOnce() -> bool) -> bool {
     match policy {
         RetainedPolicy::Always => true,
-        RetainedPolicy::SkipOnResubscribe => !resubscribed,
+        RetainedPolicy::SkipOnResubscribe => !is_old(),
         RetainedPolicy::Never => false,
     }
 }

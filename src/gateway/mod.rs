@@ -24,6 +24,7 @@ use crate::field::Paths;
 use crate::function::Function;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
+use crate::subscribed::Subscribed;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
 
@@ -69,6 +70,7 @@ pub struct Gateway {
     outbox: Outbox,
     dead_letter_lane: Option<usize>,
     marks: Marks,
+    subscribed: Subscribed,
     books: Books,
     timeline: Timeline,
     commit: u64,
@@ -112,7 +114,12 @@ impl Gateway {
             Event::Message(message) => self.on_message(now, &message, effects),
             Event::Poison(poison) => self.on_poison(now, &poison, effects),
             Event::Lost { count } => self.on_lost(count),
-            Event::Connected { epoch, session_present } => self.marks.connected(epoch, session_present),
+            Event::Connected { epoch, session_present } => self.on_connected(epoch, session_present, effects),
+            Event::Granted { filters } => {
+                self.subscribed.granted(filters);
+                self.dirty |= self.subscribed.is_dirty();
+            }
+            Event::Released { packet_id } => self.marks.released(packet_id),
             Event::Confirmed { epoch, acks_through } => self.marks.confirmed(epoch, acks_through),
             Event::Settled { lane, records } => {
                 self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
@@ -134,6 +141,17 @@ impl Gateway {
             }
             Event::Tick => self.on_tick(now, effects),
         }
+    }
+
+    fn on_connected(&mut self, epoch: u64, session_present: bool, effects: &mut Effects) {
+        self.marks.connected(epoch, session_present);
+        if !self.subscribed.connected(epoch, session_present) {
+            let text = "the broker kept a session that this store knows nothing of: if another configuration subscribed \
+                        other filters in it, they go on to deliver, and messages of both are counted twice; a new \
+                        broker.client-id begins a session of its own";
+            effects.say(log::Level::Warn, "", text.to_owned());
+        }
+        self.dirty |= self.subscribed.is_dirty();
     }
 
     fn on_lost(&mut self, count: u64) {
@@ -181,6 +199,12 @@ impl Gateway {
     #[must_use]
     pub const fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// What the broker's session may hold.
+    #[must_use]
+    pub const fn subscribed(&self) -> &Subscribed {
+        &self.subscribed
     }
 
     /// The outbox.

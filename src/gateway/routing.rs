@@ -25,6 +25,8 @@ pub(super) struct TimeField {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub slot: usize,
+    /// Number among the mqtt triggers; of no meaning for chains.
+    pub wish: usize,
     pub codec: Codec,
     pub retained: RetainedPolicy,
     pub pattern: Option<BoundPattern>,
@@ -63,12 +65,14 @@ impl core::fmt::Display for RoutingError {
 impl Routing {
     /// Builds the indexes; `reads[slot]` tells whether the function of that slot has bound fields or looks them up.
     pub fn new(config: &Config, reads: &[bool], paths: &mut Paths) -> Result<Self, RoutingError> {
-        let mut routing = Self::default();
+        let (mut routing, mut wishes) = (Self::default(), 0);
         for (slot, function) in config.functions.iter().enumerate() {
             for trigger in &function.triggers {
                 match trigger {
                     Trigger::Mqtt(message) => {
                         let id = routing.listen(slot, message, reads[slot], paths)?;
+                        routing.listeners[usize::from(id)].wish = wishes;
+                        wishes += 1;
                         routing.broker.insert(&message.topics, id);
                     }
                     Trigger::Chain(message) => {
@@ -112,6 +116,7 @@ impl Routing {
             || trigger.filter.as_ref().is_some_and(Pattern::reads_payload);
         self.listeners.push(Listener {
             slot,
+            wish: 0,
             codec: trigger.codec,
             retained: trigger.retained,
             pattern,

@@ -11,10 +11,11 @@ use crate::config::LaneConfig;
 use crate::dead_letter::Loss;
 use crate::effect::{LaneBatch, Release};
 use crate::entry::{Entries, Space, put_varint, take_count};
-use crate::frame::{self, place};
+use crate::frame::{self, PAGE, align_up, place};
 use crate::record::{Record, RecordKind};
 use crate::store::Extent;
 use crate::time::Now;
+use crate::units::Millis;
 
 impl Lane {
     pub(super) fn new(config: LaneConfig) -> Self {
@@ -79,10 +80,10 @@ impl Lane {
         &self.totals
     }
 
-    /// Bytes on flash.
+    /// Bytes on flash: a closed segment as a whole, the newest in whole pages.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.extents.iter().map(|extent| u64::from(extent.bytes)).sum()
+        self.extents.iter().map(|extent| pages(extent.bytes)).sum()
     }
 
     /// Bytes of records that wait for the next commit.
@@ -93,14 +94,25 @@ impl Lane {
 
     /// Bytes of flash that a frame with `records` bytes takes at most, behind what is there.
     pub(super) fn frame_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
-        let body = u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX);
-        let behind = |last: &Extent| (last.bytes, u64::from(place(last.bytes, body).end));
-        match self.extents.back().map(behind) {
-            Some((tail, end)) if end <= segment_bytes => end - u64::from(tail),
-            // What is left of the last segment is not used any more.
-            Some((tail, _)) => segment_bytes.saturating_sub(tail.into()) + u64::from(place(0, body).end),
-            None => u64::from(place(0, body).end),
+        let body = body_len(records);
+        match self.extents.back() {
+            Some(last) if u64::from(place(last.bytes, body).end) <= segment_bytes => {
+                pages(place(last.bytes, body).end) - pages(last.bytes)
+            }
+            _ => self.next_segment_bytes(records, segment_bytes),
         }
+    }
+
+    /// The same, if the frame begins a segment: what is left of the newest one is taken as well.
+    pub(super) fn next_segment_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
+        let rest = self.extents.back().map_or(0, |last| segment_bytes.saturating_sub(pages(last.bytes)));
+        rest + pages(place(0, body_len(records)).end)
+    }
+
+    /// Records expire by whole segments, so a segment must not span much of the lane's TTL.
+    pub(super) fn has_grown_old(&self, last: &Extent, age_ms: i64) -> bool {
+        let old = |ttl: Millis| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= age_ms;
+        self.config.ttl.is_some_and(old)
     }
 
     pub(super) fn room(&self, segment_bytes: u64) -> u64 {
@@ -312,14 +324,10 @@ impl Lane {
             return;
         }
         let body = self.staged.records.len() as u32;
-        // Records expire by whole segments, so a segment must not span much of the lane's TTL.
-        let ttl = self.config.ttl;
-        let grown_old = |last: &Extent| {
-            ttl.is_some_and(|ttl| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= age_ms)
-        };
+        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, age_ms));
         let (first_seq, first_message) = (self.staged.first_seq, self.staged.first_message);
         let grown = match self.extents.back_mut() {
-            Some(last) if !grown_old(last) && u64::from(place(last.bytes, body).end) <= segment_bytes => {
+            Some(last) if !is_old && u64::from(place(last.bytes, body).end) <= segment_bytes => {
                 last.bytes = place(last.bytes, body).end;
                 last.segment
             }
@@ -374,4 +382,13 @@ impl Lane {
         self.restore_reach(value)?;
         self.losses.restore(value)
     }
+}
+
+/// Bytes on flash of so many: whole pages.
+pub(super) fn pages(bytes: u32) -> u64 {
+    u64::from(align_up(bytes, PAGE))
+}
+
+fn body_len(records: usize) -> u32 {
+    u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX)
 }

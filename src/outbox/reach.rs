@@ -8,6 +8,7 @@
 //!   on, in order, is a second hole, which begins at the mark.
 
 use super::Lane;
+use super::lane::pages;
 use crate::config::{Drain, FullPolicy};
 use crate::effect::Release;
 use crate::entry::{put_varint, take_count};
@@ -185,7 +186,7 @@ impl Lane {
     pub(super) fn freed_by(&self, to_seq: u64) -> u64 {
         let pairs = self.extents.iter().zip(self.extents.iter().skip(1));
         let freed = pairs.filter(|(its, next)| self.reach.granted.seq <= its.first_seq && next.first_seq <= to_seq);
-        freed.map(|(its, _)| u64::from(its.bytes)).sum()
+        freed.map(|(its, _)| pages(its.bytes)).sum()
     }
 
     /// Lets segments go that lie in the hole.

@@ -26,6 +26,8 @@ pub type Scrape = oneshot::Sender<String>;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 4;
+/// Longest head of a request, and what is buffered of it.
+const HEAD_MAX: usize = 16 * 1024;
 /// A request must have come within this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,7 @@ pub async fn serve(listener: TcpListener, scrapes: mpsc::Sender<Scrape>) {
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                .max_buf_size(HEAD_MAX)
                 .serve_connection(TokioIo::new(stream), service);
             let _ = tokio::time::timeout(2 * HEADER_TIMEOUT, connection).await;
             drop(permit);

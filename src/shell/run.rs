@@ -109,6 +109,12 @@ impl Loop {
         self.release(&[]);
         // What the start has left to do (windows that are over, aggregates of meters that have gone) waits for no message.
         self.tick();
+        // What is about to be subscribed is recorded first: the link opens behind this commit.
+        let submission = self.cycle.submit(self.parts.clock.now(), &mut self.parts.gateway);
+        self.submit(submission);
+        if !self.cycle.is_committing() {
+            self.parts.link.open();
+        }
         loop {
             let now = self.parts.clock.now();
             clock::know(self.parts.gateway.time(now).wall_ms);
@@ -211,7 +217,16 @@ impl Loop {
                 self.cycle.connected(*epoch);
             }
             // The link has said these itself, in the words of its cause.
-            Incoming::Disconnected { .. } | Incoming::Granted { .. } => {}
+            Incoming::Disconnected { .. } => {}
+            Incoming::Granted { grants, .. } => {
+                let granted = grants.iter().filter(|grant| grant.granted.is_ok());
+                let filters: Vec<String> = granted.map(|grant| grant.filter.clone()).collect();
+                gateway.handle(now, Event::Granted { filters: &filters }, self.cycle.open());
+                self.cycle.idle_work(now);
+            }
+            Incoming::Released { packet_id } => {
+                gateway.handle(now, Event::Released { packet_id: *packet_id }, self.cycle.open());
+            }
             Incoming::Confirmed { epoch, acks_through } => {
                 let event = Event::Confirmed { epoch: *epoch, acks_through: *acks_through };
                 gateway.handle(now, event, self.cycle.open());
@@ -298,6 +313,7 @@ impl Loop {
                     self.parts.link.acks.send(epoch, acks);
                 }
                 self.release(&releases);
+                self.parts.link.open();
                 Ok(())
             }
             Answer::Full => {

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 
 use super::clock::{self, Clock};
 use super::metrics;
-use super::mqtt::{self, Source, Subscription};
+use super::mqtt::{self, Source};
 use super::run::{Loop, Parts, RunError};
 use super::sink::{self, Encode, FileSink, LaneEnds, MqttSink, Sink, SinkEvent, SinkLane};
 use super::store::{OpenError, StoreHandle};
 use crate::budget::{Plan, costs};
-use crate::config::{Config, SinkConfig, SinkFormat, SinkKind, Trigger};
+use crate::config::{Config, SinkConfig, SinkFormat, SinkKind};
 use crate::effect::Effects;
 use crate::envelope::{self, Origin};
 use crate::function::Function;
@@ -78,7 +78,9 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let sinks = sinks(config, gateway.outbox(), &store, &ends, &events);
     let link = mqtt::spawn(Source {
         connection: config.broker.clone(),
-        subscriptions: subscriptions(config),
+        subscriptions: config.subscriptions(),
+        unsubscribed: gateway.subscribed().unsubscribed(),
+        fresh: gateway.subscribed().fresh(),
         inbox_max: config.inbox_max,
         seed: seed(),
     });
@@ -113,18 +115,6 @@ async fn serve_metrics(address: Option<SocketAddr>) -> Result<mpsc::Receiver<met
         tokio::spawn(metrics::serve(listener, scrapes));
     }
     Ok(requests)
-}
-
-/// What the triggers want from the broker.
-fn subscriptions(config: &Config) -> Vec<Subscription> {
-    let triggers = config.functions.iter().flat_map(|function| &function.triggers);
-    let messages = triggers.filter_map(|trigger| match trigger {
-        Trigger::Mqtt(message) => Some(message),
-        Trigger::Chain(_) | Trigger::Interval(_) => None,
-    });
-    messages
-        .map(|message| Subscription { filter: message.topics.clone(), qos: message.qos, retained: message.retained })
-        .collect()
 }
 
 fn sinks(

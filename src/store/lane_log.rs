@@ -41,6 +41,8 @@ pub struct LaneLog<F> {
     pub(super) tail: Tail,
     pub(super) reading: Option<(u32, F)>,
     pub(super) hint: Hint,
+    /// Reads in a row that the medium failed.
+    pub(super) failed_reads: u32,
     writing: Option<F>,
     prepared: Option<(u32, F)>,
     unsynced: bool,
@@ -266,6 +268,7 @@ impl<F: DiskFile> LaneLog<F> {
             tail: tail.unwrap_or(Tail { next_seq: 1, ..Tail::default() }),
             reading: None,
             hint: Hint::default(),
+            failed_reads: 0,
             writing: None,
             prepared: None,
             unsynced: true,
@@ -298,7 +301,7 @@ impl<F: DiskFile> LaneLog<F> {
             return base.give(&self.dir, number);
         }
         let end = if number == self.tail.segment { self.tail.end } else { file_end(&file) };
-        let found = self.find(&file, number, 0, end, 0);
+        let found = self.find(&file, number, 0, end, 0, true)?;
         if number == self.tail.segment {
             self.writing = Some(file);
         } else if found.is_none() {
@@ -322,7 +325,7 @@ impl<F: DiskFile> LaneLog<F> {
         for number in present.iter().rev() {
             let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(*number)))? else { continue };
             let (mut at, mut tail) = (0, Tail { next_seq: 1, ..Tail::default() });
-            while let Some((offset, head)) = self.find(&file, *number, at, file_end(&file), tail.next_seq) {
+            while let Some((offset, head)) = self.find(&file, *number, at, file_end(&file), tail.next_seq, true)? {
                 body.resize(head.body_len as usize, 0);
                 let read = file.read_at(u64::from(offset + HEADER), &mut body)?;
                 at = align_up(offset + head.frame_len(), CELL);
@@ -341,13 +344,25 @@ impl<F: DiskFile> LaneLog<F> {
         Ok(false)
     }
 
-    /// The first header at or behind `at` that fits: a frame that ends by `end` and continues the sequence `expected`.
-    pub(super) fn find(&self, file: &F, segment: u32, mut at: u32, end: u32, expected: u64) -> Option<(u32, Header)> {
+    /// The first header at or behind `at` that fits: a frame that ends by `end` and continues the sequence `expected`. With
+    /// `passes_over`, what cannot be read holds none.
+    pub(super) fn find(
+        &self,
+        file: &F,
+        segment: u32,
+        mut at: u32,
+        end: u32,
+        expected: u64,
+        passes_over: bool,
+    ) -> Result<Option<(u32, Header)>, DiskError> {
         let mut page = [0; PAGE as usize];
         while at < end {
             let stop = align_up(at + 1, PAGE).min(end);
             let part = &mut page[..(stop - at) as usize];
-            let read = file.read_at(u64::from(at), part).unwrap_or(0);
+            let read = match file.read_at(u64::from(at), part) {
+                Err(_) if passes_over => 0,
+                read => read?,
+            };
             for (index, cell) in part[..read].chunks(CELL as usize).enumerate() {
                 let offset = at + index as u32 * CELL;
                 let fits = |head: &Header| {
@@ -356,12 +371,12 @@ impl<F: DiskFile> LaneLog<F> {
                         && head.frame_len() <= end - offset
                 };
                 if let Some(head) = Header::decode(cell, FrameKind::Lane, self.salt, segment).filter(fits) {
-                    return Some((offset, head));
+                    return Ok(Some((offset, head)));
                 }
             }
             at = stop;
         }
-        None
+        Ok(None)
     }
 }
 

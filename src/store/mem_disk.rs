@@ -11,6 +11,9 @@ use std::rc::Rc;
 
 use super::disk::{Disk, DiskError, DiskFile};
 
+/// The names of files, as something that is synced.
+const NAMES: usize = usize::MAX;
+
 /// What a power cut does to writes that no sync covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survival {
@@ -51,9 +54,10 @@ struct State {
     syncs: u64,
     write_fails_at: Option<u64>,
     writes: u64,
-    /// Since the process began: something failed (not for want of power), a sync failed, and syncs since then.
+    /// Since the process began: something failed (not for want of power).
     failed: bool,
-    sync_failed: bool,
+    /// What a sync failed for: files, and [`NAMES`].
+    unsynced: BTreeSet<usize>,
     syncs_after_failure: u64,
     bytes_written: u64,
 }
@@ -122,7 +126,7 @@ impl MemDisk {
         self.0.borrow().failed
     }
 
-    /// Syncs that succeeded after one had failed, by the same process: it went on as if nothing had happened.
+    /// Syncs that were tried again on what one had failed for, by the same process: it went on as if nothing had happened.
     #[must_use]
     pub fn syncs_after_failure(&self) -> u64 {
         self.0.borrow().syncs_after_failure
@@ -131,7 +135,8 @@ impl MemDisk {
     /// The process that used the disk is gone; another one may use it.
     pub fn process_ended(&self) {
         let mut state = self.0.borrow_mut();
-        (state.failed, state.sync_failed, state.syncs_after_failure) = (false, false, 0);
+        (state.failed, state.syncs_after_failure) = (false, 0);
+        state.unsynced.clear();
     }
 
     /// Steps so far.
@@ -265,15 +270,16 @@ impl State {
         });
     }
 
-    fn sync(&mut self) -> Result<(), DiskError> {
+    fn sync(&mut self, what: usize) -> Result<(), DiskError> {
         self.step()?;
         self.answer()?;
         self.syncs += 1;
+        self.syncs_after_failure += u64::from(self.unsynced.contains(&what));
         if self.sync_fails_at == Some(self.syncs - 1) {
-            (self.failed, self.sync_failed) = (true, true);
+            self.failed = true;
+            self.unsynced.insert(what);
             return Err(DiskError::Failed("sync: input/output error (injected)".into()));
         }
-        self.syncs_after_failure += u64::from(self.sync_failed);
         Ok(())
     }
 
@@ -430,7 +436,7 @@ impl Disk for MemDisk {
 
     fn sync_dir(&mut self, _dir: &str) -> Result<(), DiskError> {
         let mut state = self.0.borrow_mut();
-        state.sync()?;
+        state.sync(NAMES)?;
         let count = state.pending_names.len();
         state.settle_names(count);
         state.forget_unnamed();
@@ -496,7 +502,7 @@ impl DiskFile for MemFile {
 
     fn sync_data(&self) -> Result<(), DiskError> {
         let mut state = self.disk.borrow_mut();
-        if let Err(error) = state.sync() {
+        if let Err(error) = state.sync(self.inode) {
             if let (false, Some(file)) = (state.down, state.inodes.get_mut(&self.inode)) {
                 file.pending.clear();
             }

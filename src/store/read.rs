@@ -1,6 +1,7 @@
 //! Reading a lane: records in sequence, checked, whatever lies between them.
 //!
 //! - What is returned is consecutive. A damaged frame is passed over and told as a [`Lost`] range before what follows it.
+//! - What the medium cannot read now is not lost: that is an error, to be tried again. After [`TRIES_MAX`] in a row it is.
 //! - Reading on from where the last read ended costs what is returned, not what lies before it: the place of the last frame is
 //!   remembered for each lane, and its content for the lane that was read last.
 
@@ -10,6 +11,9 @@ use crate::frame::{CELL, HEADER, Header, align_up};
 use super::disk::{Disk, DiskError, DiskFile};
 use super::lane_log::{Hint, LaneLog};
 use super::segment::{Base, file_name};
+
+/// Failed reads in a row after which what cannot be read is given up: else a bad sector would stop its lane for ever.
+pub const TRIES_MAX: u32 = 60;
 
 /// What a read returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +113,9 @@ impl<F: DiskFile> LaneLog<F> {
         let mut seq = from_seq;
         while seq < self.tail.next_seq && (batch.records == 0 || out.len() < bytes_max) {
             if !cache.holds(index, seq) {
-                self.load(base, cache, index, seq)?;
+                let loaded = self.load(base, cache, index, seq);
+                self.failed_reads = if loaded.is_ok() { 0 } else { self.failed_reads + 1 };
+                loaded?;
                 let next = cache.frame.map_or(self.tail.next_seq, |frame| frame.first);
                 if next > seq {
                     if batch.records > 0 {
@@ -145,14 +151,18 @@ impl<F: DiskFile> LaneLog<F> {
         while let Some(extent) = self.extents.get(position).copied() {
             self.open_for_reading(base, extent.segment)?;
             let Some((_, file)) = &self.reading else { break };
-            while let Some((offset, head)) = self.find(file, extent.segment, at, extent.bytes, expected) {
+            let passes_over = TRIES_MAX <= self.failed_reads;
+            while let Some((offset, head)) = self.find(file, extent.segment, at, extent.bytes, expected, passes_over)? {
                 at = align_up(offset + head.frame_len(), CELL);
                 expected = end_seq(&head);
                 if expected <= seq {
                     continue;
                 }
                 cache.body.resize(head.body_len as usize, 0);
-                let read = file.read_at(u64::from(offset + HEADER), &mut cache.body).unwrap_or(0);
+                let read = match file.read_at(u64::from(offset + HEADER), &mut cache.body) {
+                    Err(_) if passes_over => 0,
+                    read => read?,
+                };
                 let sound = read == cache.body.len() && crc32fast::hash(&cache.body) == head.body_crc;
                 if sound && is_whole(&cache.body, head.count) {
                     (cache.frame, cache.seq, cache.at) = (Some(head), head.first, 0);

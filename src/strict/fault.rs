@@ -42,10 +42,9 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
-        let (file, text) = (Escaped(&self.file), Escaped(&self.text));
         match self.key.as_str() {
-            "" => write!(f, "{file}: {warning}{text}"),
-            key => write!(f, "{file}: {warning}{}: {text}", Escaped(key)),
+            "" => write!(f, "{}: {warning}{}", self.file, self.text),
+            key => write!(f, "{}: {warning}{key}: {}", self.file, self.text),
         }
     }
 }
@@ -76,8 +75,8 @@ impl Faults {
         let mut found = self.0.borrow_mut();
         found.refusals += usize::from(severity == Severity::Refusal);
         if found.list.len() < FAULTS_MAX {
-            let (key, text) = (shortened(key, KEY_BYTES_MAX), shortened(text, TEXT_BYTES_MAX));
-            found.list.push(Fault { severity, file: file.to_owned(), key, text });
+            let (key, text) = (plain(key, KEY_BYTES_MAX), plain(text, TEXT_BYTES_MAX));
+            found.list.push(Fault { severity, file: plain(file, KEY_BYTES_MAX), key, text });
         } else {
             found.left_off += 1;
         }
@@ -106,8 +105,11 @@ impl Faults {
     }
 }
 
-fn shortened(text: &str, bytes_max: usize) -> String {
-    if text.len() <= bytes_max { text.to_owned() } else { format!("{}…", cut(text, bytes_max)) }
+/// Escaped, and cut so that it shows.
+fn plain(text: &str, bytes_max: usize) -> String {
+    let kept = cut(text, bytes_max);
+    let more = if kept.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", Escaped(kept))
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 
 mod connections;
 mod functions;
+mod local;
 mod logs;
 mod payloads;
 #[path = "../support/mod.rs"]
 mod support;
 mod topics;
+mod upstream;
 
 use std::time::Duration;
 

@@ -75,7 +75,7 @@ fn a_bigger_wish_is_a_bigger_sum() {
 
 #[test]
 fn too_many_keys_are_refused_by_their_own_key_once_for_memory_and_once_for_flash() {
-    let many = SMALL.replace("[[sink]]", "[function.meter.t]\nkeys-max = 500000\n[[sink]]");
+    let many = SMALL.replace("[[sink]]", "[function.meter.t]\nkeys-max = 500000\n[store]\nsled = true\n[[sink]]");
     let (_, faults) = examine_on(&site(&many), Some("pi-zero"));
     let refused: Vec<&String> = faults.iter().filter(|fault| !fault.contains("warning: ")).collect();
     assert_eq!(refused.len(), 2, "{faults:#?}");

@@ -79,3 +79,63 @@ fn two_gateways_of_one_name_are_warned_of() {
     let (_, faults) = examine(&texts);
     assert!(faults[0].contains("gateway.id: is missing, and the host has no name"), "{faults:?}");
 }
+
+#[test]
+fn filters_of_which_a_broker_may_deliver_a_message_twice_are_refused_with_the_filter_that_covers_them() {
+    let two = |first: &str, second: &str, subscribe: &str| {
+        let gateway =
+            SMALL.replace("plant/+/temperature", first).replace("[broker]", &format!("[broker]\n{subscribe}"));
+        let gateway = format!("{gateway}[[function]]\npath = \"functions/mean\"\nname = \"b\"\n[[function.trigger]]\n");
+        examine(&site(&format!("{gateway}mqtt = \"{second}\"\n"))).1
+    };
+    const TWICE: &str = "a broker may deliver a message of both twice, and it would be counted twice";
+    for (first, second, subscribe, want) in [
+        ("press/+/v", "press/#", "", None),
+        ("press/+/v", "pump/+/v", "", None),
+        ("press/+/v", "+/p1/v", "subscribe = [\"+/+/v\"]", None),
+        ("$share/g/press/+/v", "$share/g/+/p1/v", "subscribe = \"$share/g/#\"", None),
+        (
+            "press/+/v",
+            "+/p1/v",
+            "",
+            Some(format!(
+                "function.b.trigger[0].mqtt: `+/p1/v` overlaps `press/+/v` (function.mean.trigger[0].mqtt) and neither \
+                 covers the other: {TWICE}; add subscribe = [\"+/+/v\"] to [broker] (its messages all come in), or narrow one"
+            )),
+        ),
+        (
+            "$share/g/press/#",
+            "press/p1/v",
+            "",
+            Some(format!(
+                "function.b.trigger[0].mqtt: `press/p1/v` overlaps `$share/g/press/#` (function.mean.trigger[0].mqtt) and \
+                 neither covers the other: {TWICE}; put both into one share group, or narrow one"
+            )),
+        ),
+        (
+            "press/+/v",
+            "pump/+/v",
+            "subscribe = [\"press/#\", \"hall/#\"]",
+            Some(String::from("broker.subscribe: `hall/#` covers the filter of no mqtt trigger; leave it out")),
+        ),
+        (
+            "press/+/v",
+            "pump/+/v",
+            "subscribe = [\"press/#\", \"+/+/v\"]",
+            Some(format!(
+                "broker.subscribe: `+/+/v` overlaps `press/#` (broker.subscribe) and neither covers the other: {TWICE}; add \
+                 subscribe = [\"+/#\"] to [broker] (its messages all come in), or narrow one"
+            )),
+        ),
+    ] {
+        let want: Vec<String> = want.map(|text| format!("gateway.toml: {text}")).into_iter().collect();
+        assert_eq!(two(first, second, subscribe), want, "{first} {second} {subscribe}");
+    }
+    let long = SMALL.replace("plant/+/temperature", &"x".repeat(1025));
+    let want = "gateway.toml: function.mean.trigger[0].mqtt: has 1025 bytes; 1024 are taken";
+    assert_eq!(examine(&site(&long)).1, [want]);
+    let many: Vec<String> = (10..40).map(|number| format!("mqtt = \"{number}{}\"\n", "x".repeat(600))).collect();
+    let many = SMALL.replace("mqtt = \"plant/+/temperature\"\n", &many.join("[[function.trigger]]\n"));
+    let want = "gateway.toml: function: the filters of all mqtt triggers have 18060 bytes; 16384 are taken";
+    assert_eq!(examine(&site(&many)).1, [want]);
+}

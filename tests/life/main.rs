@@ -6,6 +6,7 @@
 mod changes;
 mod disk;
 mod ends;
+mod filters;
 mod many;
 mod roll_up;
 #[path = "../support/mod.rs"]

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use weir::config::{MqttConnection, MqttVersion, Qos, RetainedPolicy};
-use weir::shell::mqtt::{Acked, Incoming, Link, Source, Subscription, spawn};
+use weir::config::{self, MqttConnection, MqttVersion, Qos, RetainedPolicy, Subscription};
+use weir::shell::mqtt::{Acked, Incoming, Link, Source, spawn};
 use weir::units::{Bytes, Millis};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -127,6 +127,12 @@ pub fn subscription(filter: &str, qos: Qos) -> Subscription {
     Subscription { filter: filter.parse().unwrap(), qos, retained: RetainedPolicy::default() }
 }
 
+/// What a link is to do that starts without a past.
+pub fn source(connection: MqttConnection, wishes: impl IntoIterator<Item = Subscription>) -> Source {
+    let subscriptions = config::merge(wishes);
+    Source { connection, subscriptions, unsubscribed: vec![], fresh: vec![], inbox_max: Bytes::mib(1), seed: 1 }
+}
+
 /// A link and what it has said.
 pub struct Tested {
     pub link: Link,
@@ -139,12 +145,13 @@ pub type Seen = (String, String, u8, bool);
 
 impl Tested {
     pub fn new(connection: MqttConnection, filters: &[&str]) -> Self {
-        let subscriptions = filters.iter().map(|filter| subscription(filter, Qos::ExactlyOnce)).collect();
-        Self::with(Source { connection, subscriptions, inbox_max: Bytes::mib(1), seed: 1 })
+        Self::with(source(connection, filters.iter().map(|filter| subscription(filter, Qos::ExactlyOnce))))
     }
 
     pub fn with(source: Source) -> Self {
-        Self { link: spawn(source), seen: Vec::new(), epoch: 0 }
+        let link = spawn(source);
+        link.open();
+        Self { link, seen: Vec::new(), epoch: 0 }
     }
 
     /// The next event for which `pick` gives something; others are kept in `seen`.
@@ -223,12 +230,13 @@ impl Tested {
         said.await
     }
 
-    /// Whether a message comes within a while.
+    /// No message is left, and none comes within a while.
     pub async fn stays_quiet(&mut self, millis: u64) {
         sleep(Duration::from_millis(millis)).await;
         let mut batch = Vec::new();
         self.link.inbox.try_take(usize::MAX, &mut batch);
-        let messages: Vec<_> = batch.iter().filter(|event| matches!(event, Incoming::Publish { .. })).collect();
+        let messages: Vec<_> =
+            self.seen.iter().chain(&batch).filter(|event| matches!(event, Incoming::Publish { .. })).collect();
         assert!(messages.is_empty(), "{messages:?}");
     }
 }

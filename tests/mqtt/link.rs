@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use tokio::time::{Duration, sleep};
-use weir::config::{MqttVersion, Qos, RetainedPolicy};
-use weir::shell::mqtt::{Acked, Incoming, Source, Subscription, Version, Why};
+use weir::config::{MqttVersion, Qos, RetainedPolicy, Subscription};
+use weir::shell::mqtt::{Acked, Incoming, Version, Why};
 use weir::units::{Bytes, Millis};
 
 use crate::harness::*;
@@ -118,6 +118,11 @@ async fn a_pubrel_of_a_message_from_before_the_restart_is_answered() {
             }
         })
         .await;
+        let released = gateway.next("released", |event| match event {
+            Incoming::Released { packet_id } => Some(*packet_id),
+            _ => None,
+        });
+        assert_eq!(released.await, ack.packet_id);
         gateway.stays_quiet(200).await;
         assert_eq!(gateway.link.status().epoch, 1, "the link stood: {:?}", gateway.link.status());
     }
@@ -210,46 +215,133 @@ async fn a_packet_larger_than_the_limit_is_told_acknowledged_and_passed_over() {
     }
 }
 
+/// The next retained message: (topic, resubscribed).
+async fn retained(gateway: &mut Tested) -> (String, bool) {
+    let (topic, resubscribed, ack) = gateway
+        .next("retained", |event| match event {
+            Incoming::Publish { topic, retain: true, resubscribed, packet_id, qos, .. } => {
+                Some((text(topic), *resubscribed, Acked { packet_id: *packet_id, qos: *qos }))
+            }
+            _ => None,
+        })
+        .await;
+    gateway.ack([ack]);
+    (topic, resubscribed)
+}
+
 #[tokio::test]
-async fn retained_messages_of_a_resubscription_are_marked_or_left_out() {
+async fn retained_messages_of_a_kept_session_are_left_out_or_marked_and_come_for_what_is_fresh() {
     let broker = Broker::start("").await;
     publish_retained(broker.port, &[("t/kept", 1, b"x")], true).await;
-    // (version, policy, of the first connection, of the second): marked as resubscribed
-    for (name, version, policy, second) in [
-        ("a", MqttVersion::V311, RetainedPolicy::SkipOnResubscribe, Some(true)),
-        ("b", MqttVersion::V5, RetainedPolicy::SkipOnResubscribe, None),
-        ("c", MqttVersion::V5, RetainedPolicy::Always, Some(false)),
+    // (version, policy, fresh at the second connection): whether they come again, marked
+    for (name, version, policy, fresh, again) in [
+        ("a", MqttVersion::V311, RetainedPolicy::SkipOnResubscribe, false, true),
+        ("b", MqttVersion::V5, RetainedPolicy::SkipOnResubscribe, false, false),
+        ("c", MqttVersion::V5, RetainedPolicy::Always, false, true),
+        ("d", MqttVersion::V5, RetainedPolicy::SkipOnResubscribe, true, true),
     ] {
-        let subscriptions =
-            vec![Subscription { filter: "t/#".parse().unwrap(), qos: Qos::AtLeastOnce, retained: policy }];
-        let connection = connection(broker.port, name, version);
-        let source = Source { connection, subscriptions, inbox_max: Bytes::mib(1), seed: 1 };
-        for want in [Some(false), second] {
-            let mut gateway = Tested::with(source.clone());
-            gateway.ready().await;
-            match want {
-                None => gateway.stays_quiet(300).await,
-                Some(want) => {
-                    let (retain, resubscribed, ack) = gateway
-                        .next("retained", |event| match event {
-                            Incoming::Publish { retain, resubscribed, packet_id, qos, .. } => {
-                                Some((*retain, *resubscribed, Acked { packet_id: *packet_id, qos: *qos }))
-                            }
-                            _ => None,
-                        })
-                        .await;
-                    assert_eq!((retain, resubscribed), (true, want), "{name}");
-                    gateway.ack([ack]);
-                    gateway.confirmed(1).await;
-                }
+        let wish = Subscription { filter: "t/#".parse().unwrap(), qos: Qos::AtLeastOnce, retained: policy };
+        let mut source = source(connection(broker.port, name, version), [wish]);
+        let mut gateway = Tested::with(source.clone());
+        gateway.ready().await;
+        assert_eq!(retained(&mut gateway).await, ("t/kept".to_owned(), false), "{name}: the session is new");
+        gateway.confirmed(1).await;
+        gateway.link.close().await;
+
+        if fresh {
+            source.fresh = vec!["t/#".to_owned()];
+        }
+        let proxy = Proxy::start(broker.port).await;
+        source.connection.port = proxy.port;
+        let mut gateway = Tested::with(source);
+        assert!(gateway.ready().await, "{name}: the session is kept");
+        if again {
+            assert_eq!(retained(&mut gateway).await, ("t/kept".to_owned(), true), "{name}");
+            gateway.confirmed(1).await;
+        } else {
+            gateway.stays_quiet(300).await;
+        }
+        // Once granted it is fresh no more.
+        proxy.cut();
+        gateway.ready().await;
+        if again && !fresh {
+            assert_eq!(retained(&mut gateway).await, ("t/kept".to_owned(), true), "{name}");
+        } else {
+            gateway.stays_quiet(300).await;
+        }
+        gateway.link.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kept_session_loses_the_filters_of_an_earlier_configuration_before_it_gets_new_ones() {
+    let broker = Broker::start("").await;
+    for version in VERSIONS {
+        // Each share of its own: what is left of it takes messages while nobody is there.
+        let shares = [format!("$share/a{version:?}/t/+/v"), format!("$share/b{version:?}/t/+/v")];
+        for (before, after, want) in [
+            ("t/+/v", "t/#", &["x", "y"][..]),
+            ("t/#", "t/+/v", &["x", "y"]),
+            ("t/+/v", &*shares[0], &["x", "y"]),
+            (&*shares[1], "t/+/v", &["x", "y"]),
+            ("t/+/v", "u", &["end"]),
+        ] {
+            let id = format!("{version:?}-{before}-{after}").replace(['/', '#', '+', '$'], "_");
+            let to = connection(broker.port, &id, version);
+            let mut old = Tested::new(to.clone(), &[before]);
+            old.ready().await;
+            old.link.close().await;
+            // What the old filter has queued comes, once, and is no reason to forget the change.
+            publish(broker.port, &[("t/1/v", 1, b"queued")]).await;
+
+            let mut source = source(to, [subscription(after, Qos::AtLeastOnce)]);
+            // More than one packet takes, and some that the session never had.
+            source.unsubscribed = (0..20).map(|number| format!("never/{number}")).collect();
+            source.unsubscribed.insert(10, before.to_owned());
+            let mut new = Tested::with(source);
+            assert!(new.ready().await);
+            if !before.starts_with("$share") {
+                let (seen, ack) = new.message().await;
+                assert_eq!(seen.1, "queued", "{id}");
+                new.ack([ack]);
             }
-            gateway.link.close().await;
+            publish(broker.port, &[("t/1/v", 1, b"x"), ("u", 1, b"end"), ("t/1/v", 1, b"y")]).await;
+            let mut seen = Vec::new();
+            within("messages", async {
+                while seen.len() < want.len() {
+                    let (message, ack) = new.message().await;
+                    new.ack([ack]);
+                    if message.1 != "queued" {
+                        seen.push(message.1);
+                    }
+                }
+            })
+            .await;
+            new.stays_quiet(150).await;
+            assert_eq!(seen, want, "{id}");
+            assert_eq!(new.link.status().epoch, 1, "the link stood");
+            new.link.close().await;
         }
     }
 }
 
 #[tokio::test]
-async fn shared_subscriptions_split_the_stream_and_overlapping_filters_do_not_double_it() {
+async fn a_link_that_is_not_opened_does_not_connect() {
+    let broker = Broker::start("").await;
+    let link = weir::shell::mqtt::spawn(source(
+        connection(broker.port, "gateway", MqttVersion::Auto),
+        [subscription("t", Qos::AtLeastOnce)],
+    ));
+    let mut gateway = Tested { link, seen: Vec::new(), epoch: 0 };
+    sleep(Duration::from_millis(300)).await;
+    assert!(!broker.log().contains("gateway"), "{}", broker.log());
+    gateway.link.open();
+    gateway.ready().await;
+    gateway.link.close().await;
+}
+
+#[tokio::test]
+async fn shared_subscriptions_split_the_stream_and_covered_filters_do_not_double_it() {
     let broker = Broker::start("").await;
     let filters = ["$share/g/t/+", "u/+/x", "u/#", "u/1/x"];
     let mut a = Tested::new(connection(broker.port, "a", MqttVersion::V5), &filters);

@@ -160,7 +160,8 @@ async fn a_topic_that_is_not_utf_8_is_told_and_acknowledged_and_the_link_stands(
         .await;
     assert_eq!((unfit.why, unfit.packet_id, &unfit.topic[..]), (Why::NotUtf8, 9, &[0xff, 0xfe][..]));
     gateway.ack([Acked { packet_id: 9, qos: Qos::AtLeastOnce }]);
-    assert_eq!(within("PUBACK", acks.recv()).await.unwrap(), [0x40, 2, 0, 9]);
+    let said = within("PUBACK", acks.recv()).await.unwrap();
+    assert_eq!(said, [0x40, 2, 0, 9, 0xc0, 0], "the acknowledgement, and the ping that has it confirmed");
     assert!(gateway.link.status().connected);
 }
 

@@ -95,6 +95,16 @@ impl Broker {
         }
     }
 
+    /// What it saved when it was stopped.
+    pub fn saved(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("mosquitto.db")).unwrap()
+    }
+
+    /// While it is stopped: puts an older save in the place of the last one.
+    pub fn restore(&self, saved: &[u8]) {
+        fs::write(self.folder.path().join("mosquitto.db"), saved).unwrap();
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port

@@ -22,6 +22,7 @@ struct State {
     unacknowledged: BTreeMap<u16, Raw>,
     sent: Vec<u16>,
     connections: usize,
+    streams: Vec<TcpStream>,
 }
 
 /// The broker; it runs until the test's process ends.
@@ -53,6 +54,14 @@ impl Fake {
         }
     }
 
+    /// Sends another message of this identifier into a connection that breaks at that moment: it is to come with DUP.
+    pub fn lose(&self, publish: &Raw) {
+        let mut state = self.state.lock().unwrap();
+        assert!(state.sent.contains(&publish.packet_id), "the identifier is used again");
+        state.unacknowledged.insert(publish.packet_id, publish.clone());
+        state.streams.drain(..).for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+    }
+
     /// Connections with a subscription so far, and publishes sent.
     pub fn totals(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
@@ -63,6 +72,7 @@ impl Fake {
 /// One connection until its end.
 fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let mut is_v5 = false;
+    state.lock().unwrap().streams.push(stream.try_clone().unwrap());
     while let Some((kind, body)) = packet(&mut stream) {
         let id = || [body[0], body[1]];
         let answer = match kind >> 4 {
@@ -113,7 +123,7 @@ fn subscribed(id: [u8; 2], is_v5: bool, state: &Mutex<State>) -> Vec<u8> {
 }
 
 /// The next packet: its first byte and its body.
-fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
     let kind = byte[0];

@@ -118,10 +118,14 @@ impl Middle {
             files.insert(format!("{name}/function.toml"), manifest);
             files.insert(format!("{name}/{name}.wasm"), module);
         }
+        files.insert("gateway.toml".to_owned(), Self::gateway_toml(site));
+        Self::start(files, BTreeMap::new(), BTreeMap::new(), SET)
+    }
+
+    fn gateway_toml(site: &str) -> Vec<u8> {
         let head = "[gateway]\nid = \"test\"\n[broker]\nurl = \"mqtt://localhost\"\n";
         let tail = "[[sink]]\nname = \"upstream\"\ntype = \"file\"\ndir = \"out\"\n";
-        files.insert("gateway.toml".to_owned(), format!("{head}{site}{tail}").into_bytes());
-        Self::start(files, BTreeMap::new(), BTreeMap::new(), SET)
+        format!("{head}{site}{tail}").into_bytes()
     }
 
     fn start(
@@ -201,6 +205,12 @@ impl Middle {
     /// The same, on a machine whose clocks say `now`.
     pub fn restarted_at(self, now: Now) -> Self {
         Self::start(self.files, self.entries, self.lanes, now)
+    }
+
+    /// The same with another configuration of the same functions.
+    pub fn reconfigured(mut self, site: &str) -> Self {
+        self.files.insert("gateway.toml".to_owned(), Self::gateway_toml(site));
+        self.restarted()
     }
 
     /// The same with a part of `gateway.toml` changed.

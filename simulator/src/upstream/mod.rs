@@ -141,6 +141,12 @@ impl Upstream {
         self.lanes.get(&key).map_or_else(|| Seen::default().end(), Seen::end)
     }
 
+    /// Records of a lane that its loss records have told of.
+    #[must_use]
+    pub fn told(&self, gateway: &str, lane: &str) -> u64 {
+        self.lanes.get(&(gateway.to_owned(), lane.to_owned())).map_or(0, Seen::told)
+    }
+
     /// The lanes in which something is missing.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {

@@ -66,6 +66,11 @@ impl Seen {
         }
     }
 
+    /// Records that loss records have told of.
+    pub(super) fn told(&self) -> u64 {
+        self.losses.iter().map(|lost| lost.records).sum()
+    }
+
     /// The number behind the highest one that came.
     pub(super) fn end(&self) -> u64 {
         self.ranges.last_key_value().map_or(FIRST_SEQ, |(_, end)| *end)

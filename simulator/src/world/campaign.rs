@@ -115,7 +115,11 @@ fn live(seed: u64, shrinks: bool) -> Result<Story, Failure> {
     let failure = match catch_unwind(AssertUnwindSafe(|| run(seed))) {
         Ok(Ok(story)) => return Ok(story),
         Ok(Err(failure)) => *failure,
-        Err(panic) => panicked(seed, &schedule(seed), &*panic),
+        Err(panic) => {
+            // Where drawing the world panics there is no schedule.
+            let schedule = catch_unwind(|| schedule(seed)).unwrap_or_default();
+            panicked(seed, &schedule, &*panic)
+        }
     };
     Err(if shrinks { shrink(failure) } else { failure })
 }

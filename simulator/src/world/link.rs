@@ -92,6 +92,8 @@ impl Link {
     pub fn connect(&mut self, conn: u64, wire: &mut Wire) {
         self.conn = Some((conn, false));
         self.socket.clear();
+        (self.unacked, self.acks, self.confirmed, self.pinging) = (0, 0, 0, None);
+        self.confirm_planned = false;
         wire.up(conn, Outgoing::Connect);
     }
 
@@ -130,8 +132,6 @@ impl Link {
             Incoming::ConnAck { session_present } => {
                 *stands = true;
                 self.epoch += 1;
-                (self.unacked, self.acks, self.confirmed, self.pinging) = (0, 0, 0, None);
-                self.confirm_planned = false;
                 self.is_resubscription = session_present && (!self.is_v5 || self.is_mixed);
                 self.inbox.push_back(Item::Connected { epoch: self.epoch, session_present });
                 wire.up(conn, Outgoing::Subscribe);

@@ -63,7 +63,7 @@ pub struct Machine {
 #[derive(Debug)]
 pub enum End {
     /// The disk failed: the process ends itself, a new one reads what is there.
-    Died,
+    Died(String),
     /// Something does not hold.
     Broken(Broken),
 }
@@ -192,7 +192,7 @@ impl Machine {
     /// A disk without power or one that gave an error explains a failure; another one must not fail.
     pub fn failed(&self, what: &str, reason: &str) -> End {
         if self.disk.is_down() || self.disk.has_failed() {
-            End::Died
+            End::Died(format!("{what}: {reason}"))
         } else {
             Broken::new(format!("{what}: {reason}")).into()
         }

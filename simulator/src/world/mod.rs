@@ -161,6 +161,8 @@ impl World {
             self.queue.at(planned.at_us, Happening::Fault(planned.fault));
         }
         self.queue.after(0, Happening::Boot { boot: 0 });
+        // Something happens at the end, whatever else does.
+        self.queue.at(self.end_us, Happening::DiskRoom);
         self.plan_publish();
         self.rest(watcher)?;
         self.check_end()?;
@@ -186,14 +188,17 @@ impl World {
             if HAPPENINGS_MAX < self.happenings || self.end_us + REST_US_MAX < now_us {
                 return Err(Broken::new(format!("does not come to rest: {}", self.unrest())));
             }
-            if self.end_us <= now_us && !self.is_over {
+            if self.end_us <= now_us && !self.is_over && self.machine.asleep_until_us <= now_us {
                 self.make_whole();
             }
             let outcome = self.happen(happening);
             self.wire.flush(&mut self.queue);
             match outcome {
                 Ok(()) => {}
-                Err(End::Died) => self.die(),
+                Err(End::Died(reason)) => {
+                    watcher(now_us, &format!("the process ends itself: {reason}"));
+                    self.die();
+                }
                 Err(End::Broken(broken)) => return Err(broken),
             }
             if self.is_at_rest() {
@@ -212,6 +217,10 @@ impl World {
         }
         self.queue.after(0, Happening::DiskRoom);
         self.queue.after(0, Happening::UpstreamOver);
+        if self.machine.site.has_beat {
+            self.machine.site.config = self.machine.site.quiet.clone();
+            self.end_process(None);
+        }
     }
 
     fn is_at_rest(&mut self) -> bool {
@@ -265,10 +274,8 @@ impl World {
                     process.link.plan_confirm(around.queue);
                 }
             }
-            Happening::Silence { conn } if linked(conn, machine) => {
-                if !wire.carries(conn) {
-                    self.link_lost(Noticed::Gateway);
-                }
+            Happening::Silence { conn } if linked(conn, machine) && !wire_carries(around.wire, conn) => {
+                self.link_lost(Noticed::Gateway);
             }
             Happening::Down { conn, packet } if wire_carries(around.wire, conn) && linked(conn, machine) => {
                 machine.arrive(packet, &mut around)?;
@@ -408,7 +415,8 @@ impl World {
         if noticed != Noticed::Gateway {
             self.broker.disconnected();
         }
-        let delay_us = [1_000, 50_000, 3_000_000][self.rng.below(3) as usize];
+        let away_us = self.broker.down_until_us.saturating_sub(self.queue.now_us());
+        let delay_us = [1_000, 50_000, 3_000_000][self.rng.below(3) as usize].max(away_us / 20);
         let boot = self.machine.boot;
         let Some(process) = &mut self.machine.process else { return };
         let Some(conn) = process.link.conn() else { return };
@@ -434,6 +442,9 @@ impl World {
             self.broker.disconnected();
         } else if self.machine.clocks.power_cut(self.queue.now_us()) {
             self.was_moved = true;
+            if self.is_over {
+                self.machine.clocks.set(self.queue.now_us());
+            }
         }
         self.sinks.break_connection();
         let delay_us = 1000 + self.rng.below(5_000_000);

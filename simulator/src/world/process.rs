@@ -197,8 +197,11 @@ impl Machine {
 
     /// The clock is looked at.
     pub fn wake(&mut self, around: &mut Around<'_>) -> Result<(), End> {
-        if let Some(process) = &mut self.process {
-            process.wake_us = None;
+        let now_us = around.queue.now_us();
+        let Some(process) = &mut self.process else { return Ok(()) };
+        // Another one was planned that comes earlier, or has come.
+        if process.wake_us.take_if(|wake_us| *wake_us <= now_us).is_none() {
+            return Ok(());
         }
         self.tick(around)?;
         self.work(around)
@@ -247,7 +250,7 @@ impl Machine {
                 self.release(&releases)?;
             }
             Answer::Full => {}
-            Answer::Failed(_) => return Err(End::Died),
+            Answer::Failed(reason) => return Err(End::Died(reason)),
         }
         self.drain_all(around);
         self.plan_idle(around);
@@ -271,7 +274,9 @@ impl Machine {
     fn check_syncs(&self) -> Result<(), Broken> {
         match self.disk.syncs_after_failure() {
             0 => Ok(()),
-            syncs => Err(Broken::new(format!("{syncs} syncs by a process of which one had failed"))),
+            syncs => {
+                Err(Broken::new(format!("{syncs} syncs by a process of what one had failed for, by the same process")))
+            }
         }
     }
 

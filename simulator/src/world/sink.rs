@@ -20,8 +20,8 @@ use crate::upstream::Upstream;
 
 /// Records of a lane on their way.
 const WINDOW: usize = 32;
-/// A lane that was refused is tried again after this.
-const RETRY_US: u64 = 1_000_000;
+/// A lane that was refused is tried again after this, and after twice as long each time, up to a minute.
+const RETRY_US: (u64, u64) = (1_000_000, 60_000_000);
 /// How much slower a slow upstream is.
 const SLOW: u64 = 100;
 
@@ -53,6 +53,7 @@ struct Lane {
     window: VecDeque<Sent>,
     /// Upstream does not want it now.
     held_until_us: u64,
+    pause_us: u64,
     /// Nothing of it may be given up.
     is_precious: bool,
 }
@@ -197,7 +198,10 @@ impl Sinks {
         }
         let Some(lane) = self.lanes.get_mut(&index) else { return settled };
         let outcome = match answer {
-            Answer::Taken => Outcome::Delivered,
+            Answer::Taken => {
+                lane.pause_us = 0;
+                Outcome::Delivered
+            }
             Answer::Never => {
                 self.refused += 1;
                 Outcome::Dropped(DropReason::Undeliverable)
@@ -207,9 +211,10 @@ impl Sinks {
                 if let Some(first) = lane.window.front().map(|sent| sent.sequence) {
                     lane.next = first;
                     lane.window.clear();
-                    lane.held_until_us = queue.now_us() + RETRY_US;
+                    lane.pause_us = (lane.pause_us * 2).clamp(RETRY_US.0, RETRY_US.1);
+                    lane.held_until_us = queue.now_us() + lane.pause_us;
                     self.on_the_way.retain(|(lane, _), _| *lane != index);
-                    queue.after(RETRY_US, Happening::Drain { boot, lane: index });
+                    queue.after(lane.pause_us, Happening::Drain { boot, lane: index });
                 }
                 return settled;
             }

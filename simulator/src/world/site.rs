@@ -12,6 +12,7 @@ use weir::config::{self, Config, Qos, RetainedPolicy, Trigger};
 use weir::function::{Function, MODULE_BYTES_MAX, Pool};
 use weir::strict::Faults;
 use weir::time::Stopwatch;
+use weir::units::Bytes;
 
 use super::guests::{self, Deed, ROGUE_EMITS, ROGUE_FUEL};
 use crate::rng::Rng;
@@ -26,6 +27,8 @@ pub const SKEW_MAX_MS: i64 = 10_000;
 pub struct Site {
     /// The configuration, checked.
     pub config: Config,
+    /// The same, in which `beat` waits for a year: with it a world comes to rest.
+    pub quiet: Config,
     /// Every bound of it, added up.
     pub budget: Budget,
     /// What the rogue does, if there is one.
@@ -90,14 +93,13 @@ impl Site {
             "[gateway]\nid = \"{GATEWAY}\"\nfuture-skew-max = \"{SKEW_MAX_MS} ms\"\n\
              [broker]\nurl = \"mqtt://broker\"\nin-flight = {in_flight}\nversion = \"{version}\"\n\
              [commit]\ninterval = \"{interval}\"\nmessages-max = {messages}\nbytes-max = \"{bytes}\"\n\
-             [store]\nsled = false\nsegment-bytes = \"{segment}\"\njournal-bytes-max = \"{journal}\"\n\
+             [store]\nsled = false\nsegment-bytes = \"64 KiB\"\njournal-bytes-max = \"{journal}\"\n\
              snapshot-interval = \"{snapshot}\"\n",
             in_flight = pick(rng, &["1", "8", "64", "512"]),
             version = pick(rng, &["5", "5", "3.1.1"]),
             interval = pick(rng, &["0 ms", "20 ms", "200 ms", "1 s"]),
             messages = pick(rng, &["1", "20", "1000"]),
-            bytes = pick(rng, &["4 KiB", "64 KiB"]),
-            segment = pick(rng, &["16 KiB", "64 KiB"]),
+            bytes = pick(rng, &["4 KiB", "32 KiB"]),
             journal = pick(rng, &["512 KiB", "1 MiB", "8 MiB"]),
             snapshot = pick(rng, &["1 s", "10 s", "10 min"]),
         );
@@ -117,7 +119,8 @@ impl Site {
         }
         if has_beat {
             let every_ms = (end_us / 1000 / (10 + rng.below(60))).max(10);
-            toml += &format!("[[function]]\npath = \"beat\"\n[[function.trigger]]\ninterval = \"{every_ms} ms\"\n");
+            toml +=
+                &format!("[[function]]\npath = \"beat\"\n[[function.trigger]]\ninterval = \"{every_ms} ms\" # beat\n");
         }
         if !deeds.is_empty() {
             toml += &format!(
@@ -127,16 +130,19 @@ impl Site {
             );
         }
         toml += &lanes(rng, is_long);
+        let wait = |line| if str::ends_with(line, "# beat") { "interval = \"366 d\"" } else { line };
+        let quiet: Vec<&str> = toml.lines().map(wait).collect();
+        files.0.insert("quiet.toml".to_owned(), quiet.join("\n").into_bytes());
         files.0.insert("gateway.toml".to_owned(), toml.into_bytes());
         write_functions(rng, &deeds, &mut files);
-        let faults = Faults::default();
-        let loaded = config::load(Path::new("gateway.toml"), None, &files, &faults);
-        let is_refused = faults.refused();
-        let list: Vec<String> = faults.into_list().iter().map(ToString::to_string).collect();
-        assert!(!is_refused, "a world's configuration is refused:\n{}", list.join("\n"));
-        let loaded = loaded.expect("it is not refused");
+        let (mut quiet, mut loaded) = (load("quiet.toml", &files), load("gateway.toml", &files));
+        if rng.chance(0.5) {
+            shrink(&mut loaded.config);
+            shrink(&mut quiet.config);
+        }
         let budget = Budget::new(&loaded.config, &loaded.board, &loaded.modules);
-        Self { config: loaded.config, budget, deeds, has_alarm, has_beat, window_ms, wanted_from, has_time, files }
+        let (config, quiet) = (loaded.config, quiet.config);
+        Self { config, quiet, budget, deeds, has_alarm, has_beat, window_ms, wanted_from, has_time, files }
     }
 
     /// Loads the functions anew, as a starting process does.
@@ -175,19 +181,38 @@ impl Site {
     #[must_use]
     pub fn retained(&self, function: &str) -> RetainedPolicy {
         let function = self.config.functions.iter().find(|one| one.manifest.name == function);
-        let policies =
+        let mut policies =
             function.into_iter().flat_map(|function| &function.triggers).filter_map(|trigger| match trigger {
                 Trigger::Mqtt(message) => Some(message.retained),
                 _ => None,
             });
-        policies.last().unwrap_or_default()
+        policies.next_back().unwrap_or_default()
     }
 
     /// The configuration, for a failure's report.
     #[must_use]
     pub fn text(&self) -> String {
         let toml = self.files.0.get("gateway.toml").map_or(&[][..], Vec::as_slice);
-        format!("{}# rogue: {:?}", String::from_utf8_lossy(toml), self.deeds)
+        let segment = self.config.store.segment_bytes;
+        format!("{}# rogue: {:?}; segments of {segment}", String::from_utf8_lossy(toml), self.deeds)
+    }
+}
+
+fn load(name: &str, files: &Files) -> config::Loaded {
+    let faults = Faults::default();
+    let loaded = config::load(Path::new(name), None, files, &faults);
+    let is_refused = faults.refused();
+    let list: Vec<String> = faults.into_list().iter().map(ToString::to_string).collect();
+    assert!(!is_refused, "a world's configuration is refused:\n{}", list.join("\n"));
+    loaded.expect("it is not refused")
+}
+
+/// Segments of a quarter of the size that a site may have, and all that is measured in them: more of everything happens.
+fn shrink(config: &mut Config) {
+    config.store.segment_bytes = Bytes::kib(16);
+    config.store.journal_bytes_max.0 /= 4;
+    for lane in config.lanes.iter_mut().filter(|lane| lane.name != "meters") {
+        lane.bytes_max.0 /= 4;
     }
 }
 

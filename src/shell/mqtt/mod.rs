@@ -24,7 +24,7 @@ pub use inbox::{Acked, Acks, Inbox, InboxBounds};
 pub use packet::{Unfit, Version, Why};
 pub use source::{Link, Source, spawn};
 pub use status::{SharedStatus, Status};
-pub use subscriptions::{Grant, Subscription};
+pub use subscriptions::Grant;
 
 use crate::config::Qos;
 
@@ -73,7 +73,7 @@ pub enum Incoming {
         dup: bool,
         /// Retained, sent because we subscribed.
         retain: bool,
-        /// Retained and perhaps not new to us: a trigger with [`crate::config::RetainedPolicy::SkipOnResubscribe`] skips it.
+        /// Retained, and the session was there before this connection: the message may not be new to us.
         resubscribed: bool,
     },
     /// A publish that can only be counted, dead-lettered and acknowledged.
@@ -82,6 +82,11 @@ pub enum Incoming {
         epoch: u64,
         /// What is known of it.
         unfit: Unfit,
+    },
+    /// A PUBREL: the broker will not send the QoS 2 message of this packet id again.
+    Released {
+        /// Of the message.
+        packet_id: u16,
     },
     /// The broker has surely seen the first `acks_through` acks of this epoch (counted in the order of [`Acks::send`],
     /// QoS 1 and 2 alike): it will not send those messages again.

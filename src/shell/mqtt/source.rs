@@ -14,19 +14,20 @@ use tokio::time::Instant;
 
 use super::Incoming;
 use super::connect::{Memory, Role, Session, connect};
-use super::error::LinkError;
+use super::error::{LinkError, reason_name};
 use super::inbox::{Acked, Acks, Inbox, InboxBounds};
 use super::packet::{self, Ack, AckKind, Asked, Packet, Publish, Unfit, Version};
 use super::retry::Retry;
 use super::status::{SharedStatus, Status};
-use super::subscriptions::{Grant, Plan, Subscription};
+use super::subscriptions::Grant;
 use super::wire::Wire;
-use crate::config::{MqttConnection, Qos};
+use crate::config::{MqttConnection, Qos, RetainedPolicy, Subscription};
 use crate::units::Bytes;
 
-/// Acks are confirmed by a ping this long after the first of them.
-const CONFIRM_AFTER: Duration = Duration::from_secs(2);
-/// Filters in one SUBSCRIBE (some brokers take no more).
+/// Acks are confirmed by a ping at once, but pings for that are so far apart. The sooner, the fewer messages can be taken for
+/// one whose packet id and bytes they have.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(20);
+/// Filters in one SUBSCRIBE or UNSUBSCRIBE (some brokers take no more).
 const FILTERS_MAX: usize = 8;
 /// The broker answers subscriptions within this time, or the session is not worth keeping.
 const SUBACK_PATIENCE: Duration = Duration::from_secs(60);
@@ -42,8 +43,12 @@ const QOS0_ROOM: usize = 1024;
 pub struct Source {
     /// The local broker.
     pub connection: MqttConnection,
-    /// What the triggers want.
+    /// What to subscribe: no two overlap (`Config::subscriptions`).
     pub subscriptions: Vec<Subscription>,
+    /// Filters that a kept session may hold and must not.
+    pub unsubscribed: Vec<String>,
+    /// Subscribed filters of which retained messages are wanted again, because a trigger is new.
+    pub fresh: Vec<String>,
     /// Bytes of messages that wait for the loop (`inbox_max` of the configuration).
     pub inbox_max: Bytes,
     /// For the jitter of reconnections; should differ between gateways and runs.
@@ -58,11 +63,17 @@ pub struct Link {
     /// What may be acknowledged.
     pub acks: Acks,
     status: Arc<SharedStatus>,
+    open: Arc<Notify>,
     stop: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
 impl Link {
+    /// Lets the link connect; until then it waits. What it will subscribe must be on record by then.
+    pub fn open(&self) {
+        self.open.notify_one();
+    }
+
     /// A copy of the link's status.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -84,7 +95,7 @@ impl Link {
     }
 }
 
-/// Starts the link on the current runtime. A broker that is away is not an error.
+/// Starts the link on the current runtime; it connects when it is [opened](Link::open). A broker that is away is not an error.
 #[must_use]
 pub fn spawn(source: Source) -> Link {
     let in_flight = usize::from(source.connection.in_flight.max(1));
@@ -97,9 +108,8 @@ pub fn spawn(source: Source) -> Link {
     });
     let acks = Acks::default();
     let status = Arc::new(SharedStatus::default());
-    let stop = Arc::new(Notify::new());
+    let (open, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let runner = Runner {
-        plan: Plan::new(&source.subscriptions),
         retry: Retry::new("broker", source.seed),
         memory: Memory::default(),
         epoch: 0,
@@ -108,14 +118,14 @@ pub fn spawn(source: Source) -> Link {
         inbox: inbox.clone(),
         acks: acks.clone(),
         status: status.clone(),
+        open: open.clone(),
         stop: stop.clone(),
     };
-    Link { inbox, acks, status, stop, task: tokio::spawn(runner.run()) }
+    Link { inbox, acks, status, open, stop, task: tokio::spawn(runner.run()) }
 }
 
 struct Runner {
     source: Source,
-    plan: Plan,
     retry: Retry,
     memory: Memory,
     epoch: u64,
@@ -123,6 +133,7 @@ struct Runner {
     inbox: Inbox,
     acks: Acks,
     status: Arc<SharedStatus>,
+    open: Arc<Notify>,
     stop: Arc<Notify>,
 }
 
@@ -153,8 +164,10 @@ struct Stopped;
 
 impl Runner {
     async fn run(mut self) {
-        for (a, b) in &self.plan.overlaps {
-            log::warn!("subscriptions `{a}` and `{b}` overlap: some brokers deliver a message of both twice");
+        tokio::select! {
+            biased;
+            () = self.stop.notified() => return,
+            () = self.open.notified() => {}
         }
         loop {
             let stop = self.stop.clone();
@@ -205,7 +218,7 @@ impl Runner {
             *self.received = Received::default();
         }
         let mut serving = Serving {
-            resubscribed: self.plan.is_resubscription(version, session_present),
+            session_present,
             epoch: self.epoch,
             unacked: 0,
             unacked_max: match version {
@@ -213,13 +226,19 @@ impl Runner {
                 Version::V5 => u32::MAX,
             },
             staged: vec![Incoming::Connected { epoch: self.epoch, version, session_present }],
-            confirm_at: None,
+            pinged_at: None,
             confirmed: 0,
             subscribing: Subscribing::default(),
             received: &mut self.received,
+            fresh: &mut self.source.fresh,
             wire,
         };
-        serving.subscribing.begin(self.plan.asked.clone(), &mut serving.wire);
+        if session_present {
+            // Before the new ones, or a message of both would come twice.
+            serving.subscribing.end(&self.source.unsubscribed, &mut serving.wire);
+        }
+        let asked = asked(&self.source.subscriptions, serving.fresh);
+        serving.subscribing.begin(asked, &mut serving.wire);
         let outcome = serving.run(&self.inbox, &self.acks, &self.stop).await;
         let reason = match &outcome {
             Ok(Stopped) => Some(0),
@@ -234,18 +253,32 @@ impl Runner {
     }
 }
 
+/// The lines of the SUBSCRIBE. A trigger that is new has not had the retained messages of a subscription that is not.
+fn asked(subscriptions: &[Subscription], fresh: &[String]) -> Vec<Asked> {
+    let line = |one: &Subscription| {
+        let filter = one.filter.to_string();
+        let retained = match one.retained {
+            RetainedPolicy::SkipOnResubscribe if fresh.contains(&filter) => RetainedPolicy::Always,
+            policy => policy,
+        };
+        Asked { filter, qos: one.qos, retained }
+    };
+    subscriptions.iter().map(line).collect()
+}
+
 /// One session, from CONNACK to its end.
 struct Serving<'a> {
     wire: Wire,
     epoch: u64,
-    resubscribed: bool,
+    session_present: bool,
     unacked: u32,
     unacked_max: u32,
     staged: Vec<Incoming>,
-    confirm_at: Option<Instant>,
+    pinged_at: Option<Instant>,
     confirmed: u64,
     subscribing: Subscribing,
     received: &'a mut Received,
+    fresh: &'a mut Vec<String>,
 }
 
 impl Serving<'_> {
@@ -301,7 +334,7 @@ impl Serving<'_> {
         match packet {
             Packet::Publish(Publish { topic, payload, packet_id, qos, dup, retain }) => {
                 self.unacked += u32::from(qos != Qos::AtMostOnce);
-                let resubscribed = retain && self.resubscribed;
+                let resubscribed = retain && self.session_present;
                 self.staged.push(Incoming::Publish {
                     epoch,
                     topic,
@@ -323,13 +356,16 @@ impl Serving<'_> {
                 // 0x92, packet identifier not found: no error after a restart, and the broker can forget the id.
                 let reason = if self.received.remove(packet_id) { 0 } else { 0x92 };
                 self.wire.answer(Ack { kind: AckKind::PubComp, packet_id, reason });
+                self.staged.push(Incoming::Released { packet_id });
             }
             Packet::Ack(_) => log::debug!("broker: an acknowledgement of a publish that was not ours"),
             Packet::SubAck { packet_id, codes } => {
                 if let Some(grants) = self.subscribing.on_suback(packet_id, &codes) {
+                    self.fresh.retain(|filter| !grants.iter().any(|one| one.filter == *filter && one.granted.is_ok()));
                     self.staged.push(Incoming::Granted { epoch, grants });
                 }
             }
+            Packet::UnsubAck { packet_id, codes } => self.subscribing.on_unsuback(packet_id, &codes),
             Packet::PingResp => {
                 if let Some(acks_through) = self.wire.pong().filter(|acks| *acks > self.confirmed) {
                     self.confirmed = acks_through;
@@ -367,17 +403,16 @@ impl Serving<'_> {
 
     /// Has unconfirmed acks confirmed by a ping; any ping that is on its way is waited for first.
     fn confirm(&mut self) -> Option<Instant> {
-        if self.wire.acks() == self.confirmed {
-            self.confirm_at = None;
-        } else if !self.wire.is_pinging() {
-            let now = Instant::now();
-            let due = *self.confirm_at.get_or_insert(now + CONFIRM_AFTER);
-            if now < due {
-                return Some(due);
-            }
-            self.confirm_at = None;
-            self.wire.ping();
+        if self.wire.acks() == self.confirmed || self.wire.is_pinging() {
+            return None;
         }
+        let now = Instant::now();
+        let due = self.pinged_at.map_or(now, |at| at + CONFIRM_INTERVAL);
+        if now < due {
+            return Some(due);
+        }
+        self.pinged_at = Some(now);
+        self.wire.ping();
         None
     }
 }
@@ -386,6 +421,7 @@ impl Serving<'_> {
 #[derive(Default)]
 struct Subscribing {
     waiting: Vec<(u16, Vec<Asked>)>,
+    ending: Vec<(u16, Vec<String>)>,
     grants: Vec<Grant>,
     refused: Vec<Asked>,
     due: Option<Instant>,
@@ -402,10 +438,49 @@ impl Subscribing {
         self.due = Some(Instant::now() + SUBACK_PATIENCE);
         while !asked.is_empty() {
             let rest = asked.split_off(asked.len().min(FILTERS_MAX));
-            self.last_id = self.last_id % 0x7fff + 1;
-            let version = wire.version();
-            packet::subscribe(version, self.last_id, &asked, wire.output());
-            self.waiting.push((self.last_id, core::mem::replace(&mut asked, rest)));
+            let (version, id) = (wire.version(), self.next_id());
+            packet::subscribe(version, id, &asked, wire.output());
+            self.waiting.push((id, core::mem::replace(&mut asked, rest)));
+        }
+    }
+
+    /// Ends subscriptions that the session may hold.
+    fn end(&mut self, filters: &[String], wire: &mut Wire) {
+        for filters in filters.chunks(FILTERS_MAX) {
+            self.due = Some(Instant::now() + SUBACK_PATIENCE);
+            let (version, id) = (wire.version(), self.next_id());
+            packet::unsubscribe(version, id, filters, wire.output());
+            self.ending.push((id, filters.to_vec()));
+        }
+    }
+
+    const fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id % 0x7fff + 1;
+        self.last_id
+    }
+
+    fn on_unsuback(&mut self, packet_id: u16, codes: &[u8]) {
+        let Some(index) = self.ending.iter().position(|(id, _)| *id == packet_id) else { return };
+        let (_, filters) = self.ending.swap_remove(index);
+        // 3.1.1 says no more than that they are over.
+        for (filter, code) in filters.iter().zip(codes.iter().copied().chain(core::iter::repeat(0x11))) {
+            match code {
+                0 => log::info!("broker: `{filter}` of an earlier configuration is subscribed no more"),
+                1..0x80 => log::debug!("broker: `{filter}` is not subscribed"),
+                refused => log::error!(
+                    "broker: it refuses to end the subscription `{filter}` of an earlier configuration: {} (0x{refused:02x}); \
+                     messages may come twice; check its access rules, or take a new client-id",
+                    reason_name(refused)
+                ),
+            }
+        }
+        self.settled();
+    }
+
+    /// What is due when everything is answered.
+    fn settled(&mut self) {
+        if self.waiting.is_empty() && self.ending.is_empty() {
+            self.due = (!self.refused.is_empty()).then(|| Instant::now() + REFUSED_RETRY);
         }
     }
 
@@ -427,7 +502,7 @@ impl Subscribing {
         if !self.waiting.is_empty() {
             return None;
         }
-        self.due = (!self.refused.is_empty()).then(|| Instant::now() + REFUSED_RETRY);
+        self.settled();
         for grant in &self.grants {
             match grant.granted {
                 Err(_) if self.was_told => log::debug!("broker: {grant}"),
@@ -443,8 +518,8 @@ impl Subscribing {
     fn on_time(&mut self, wire: &mut Wire) -> Result<(), LinkError> {
         match self.due {
             Some(due) if due <= Instant::now() => {
-                if !self.waiting.is_empty() {
-                    return Err(LinkError::Stalled("does not answer SUBSCRIBE"));
+                if !self.waiting.is_empty() || !self.ending.is_empty() {
+                    return Err(LinkError::Stalled("does not answer SUBSCRIBE or UNSUBSCRIBE"));
                 }
                 let refused = core::mem::take(&mut self.refused);
                 self.due = None;

@@ -57,12 +57,19 @@ struct Pings {
     acks_before_last: u64,
 }
 
+/// How often a quiet link is looked after: ours, or more often where the broker asks for that. A broker that wants none, or to be
+/// asked once in eighteen hours, does not keep us from noticing that it is gone: pings may be sent at any time.
+fn interval(ours: Duration, theirs: Option<u16>) -> Option<Duration> {
+    let theirs = theirs.map(|seconds| Duration::from_secs(seconds.into()));
+    let wanted = [Some(ours), theirs].into_iter().flatten();
+    wanted.filter(|interval| !interval.is_zero()).min()
+}
+
 impl Wire {
     /// Takes over a session. `packet_max`: larger publishes are passed over. `keep_alive` zero: none.
     #[must_use]
     pub fn new(session: Session, packet_max: usize, keep_alive: Duration, status: Arc<SharedStatus>) -> Self {
         let now = Instant::now();
-        let keep_alive = session.connack.keep_alive.map_or(keep_alive, |s| Duration::from_secs(s.into()));
         Self {
             stream: session.stream,
             input: session.input,
@@ -70,7 +77,7 @@ impl Wire {
             output: BytesMut::new(),
             unflushed: false,
             decoder: Decoder::new(session.version, packet_max),
-            keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
+            keep_alive: interval(keep_alive, session.connack.keep_alive),
             heard: now,
             spoke: now,
             pings: Pings { unanswered: 0, last: now, acks_before_last: 0 },
@@ -252,6 +259,27 @@ impl Wire {
         };
         if !matches!(timeout(Duration::from_secs(1), goodbye).await, Ok(Ok(()))) {
             log::debug!("the connection was gone before a DISCONNECT");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_may_shorten_the_keep_alive_and_not_do_away_with_it() {
+        const OURS: Duration = Duration::from_secs(30);
+        for (ours, theirs, want) in [
+            (OURS, None, Some(30)),
+            (OURS, Some(0), Some(30)),
+            (OURS, Some(u16::MAX), Some(30)),
+            (OURS, Some(5), Some(5)),
+            (Duration::ZERO, None, None),
+            (Duration::ZERO, Some(0), None),
+            (Duration::ZERO, Some(60), Some(60)),
+        ] {
+            assert_eq!(interval(ours, theirs), want.map(Duration::from_secs), "{ours:?} {theirs:?}");
         }
     }
 }

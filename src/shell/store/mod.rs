@@ -10,6 +10,7 @@ mod sled_state;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self as jobs, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,7 +109,9 @@ impl StoreHandle {
         dirty_bytes_max: usize,
     ) -> Result<(Self, Recovered, mpsc::Receiver<CommitAnswer>), OpenError> {
         let dir = &config.dir;
-        fs::create_dir_all(dir).map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
+        // What devices said is nobody else's business; a folder that is there keeps the mode that somebody gave it.
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.map_err(|error| OpenError::Io(error, format!("cannot create {}", dir.display())))?;
         let lock = lock(dir)?;
         let (salt, is_new) = identity(dir)?;
         let settings = Settings {
@@ -238,7 +241,9 @@ impl Worker {
         match job {
             Job::Commit(effects) => {
                 let (result, late_snapshot) = self.keeper.commit(&effects);
-                late_snapshot.map(tell);
+                if let Some(late) = late_snapshot {
+                    tell(late);
+                }
                 let wants_snapshot = snapshot_due || self.keeper.store.needs_snapshot();
                 let answer = CommitAnswer { effects, result, wants_snapshot };
                 return self.answers.blocking_send(answer).map_err(drop);

@@ -192,7 +192,14 @@ fn control(header: &Header, frame: Bytes, version: Version) -> Result<Packet, Ma
         5 => ack(AckKind::PubRec),
         6 => ack(AckKind::PubRel),
         7 => ack(AckKind::PubComp),
-        9 => suback(&body, version),
+        9 => {
+            let (packet_id, codes) = codes(&body, version, "a SUBACK cut short")?;
+            Ok(Packet::SubAck { packet_id, codes })
+        }
+        11 => {
+            let (packet_id, codes) = codes(&body, version, "an UNSUBACK cut short")?;
+            Ok(Packet::UnsubAck { packet_id, codes })
+        }
         13 => Ok(Packet::PingResp),
         14 if version == Version::V5 => Ok(disconnect(&body, frame.clone())),
         _ => Err(Malformed("a packet type that a broker does not send")),
@@ -226,8 +233,9 @@ fn connack(body: &[u8], frame: Bytes) -> Result<ConnAck, Malformed> {
     Ok(answer)
 }
 
-fn suback(body: &[u8], version: Version) -> Result<Packet, Malformed> {
-    let malformed = Malformed("a SUBACK cut short");
+/// Packet id and codes of a SUBACK or UNSUBACK.
+fn codes(body: &[u8], version: Version, what: &'static str) -> Result<(u16, Vec<u8>), Malformed> {
+    let malformed = Malformed(what);
     let &[high, low, ref rest @ ..] = body else { return Err(malformed) };
     let codes = match version {
         Version::V311 => rest,
@@ -236,7 +244,7 @@ fn suback(body: &[u8], version: Version) -> Result<Packet, Malformed> {
             rest.get(len_len + len..).ok_or(malformed)?
         }
     };
-    Ok(Packet::SubAck { packet_id: u16::from_be_bytes([high, low]), codes: codes.to_vec() })
+    Ok((u16::from_be_bytes([high, low]), codes.to_vec()))
 }
 
 fn disconnect(body: &[u8], frame: Bytes) -> Packet {
@@ -326,6 +334,12 @@ mod tests {
             ),
             (
                 V5,
+                b"\xb0\x05\x00\x06\x00\x00\x11".to_vec(),
+                vec![Packet::UnsubAck { packet_id: 6, codes: vec![0, 0x11] }],
+            ),
+            (V311, b"\xb0\x02\x00\x06".to_vec(), vec![Packet::UnsubAck { packet_id: 6, codes: vec![] }]),
+            (
+                V5,
                 b"\x40\x03\x00\x05\x95".to_vec(),
                 vec![Packet::Ack(Ack { kind: AckKind::PubAck, packet_id: 5, reason: 0x95 })],
             ),
@@ -356,6 +370,7 @@ mod tests {
             b"\x30\xff\xff\xff\xff\x01",
             b"\x40\x01\x00",
             b"\x90\x01\x00",
+            b"\xb0\x02\x00\x06",
             b"\xf0\x00",
             b"\x10\x00",
             b"HTTP/1.1 400 Bad Request\r\n\r\n",

@@ -104,6 +104,16 @@ pub fn subscribe(version: Version, packet_id: u16, asked: &[Asked], out: &mut By
     debug_assert!(written, "a SUBSCRIBE of bounded filters always fits");
 }
 
+/// Appends an UNSUBSCRIBE.
+pub fn unsubscribe(version: Version, packet_id: u16, filters: &[String], out: &mut BytesMut) {
+    let filters = filters.to_vec();
+    let written = match version {
+        Version::V311 => v4::Unsubscribe { pkid: packet_id, topics: filters }.write(out).is_ok(),
+        Version::V5 => v5::Unsubscribe { pkid: packet_id, filters, properties: None }.write(out).is_ok(),
+    };
+    debug_assert!(written, "an UNSUBSCRIBE of bounded filters always fits");
+}
+
 /// Appends an acknowledgement; a reason other than 0 is said in 5.0 only.
 pub fn ack(version: Version, ack: Ack, out: &mut BytesMut) {
     let says_reason = ack.reason != 0 && version == Version::V5;

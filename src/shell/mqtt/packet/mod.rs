@@ -13,7 +13,7 @@ mod encode;
 use bytes::Bytes;
 
 pub use decode::{Decoder, HEAD_MAX};
-pub use encode::{Asked, Connect, ack, ping, publish_len, put_disconnect, put_publish, subscribe};
+pub use encode::{Asked, Connect, ack, ping, publish_len, put_disconnect, put_publish, subscribe, unsubscribe};
 
 use crate::config::Qos;
 
@@ -51,6 +51,13 @@ pub enum Packet {
         /// Of the SUBSCRIBE.
         packet_id: u16,
         /// 0, 1, 2 granted; 0x80 and more refused.
+        codes: Vec<u8>,
+    },
+    /// UNSUBACK: in 5.0 a code for each filter, in their order; in 3.1.1 none.
+    UnsubAck {
+        /// Of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// 0 ended, 0x11 was none; 0x80 and more refused.
         codes: Vec<u8>,
     },
     /// PINGRESP.

@@ -1,0 +1,203 @@
+//! Which messages wake a function, and how often: once, whatever triggers match and whatever the broker's session holds.
+
+mod support;
+
+use support::middle::{Guest, Middle, message, publish};
+use weir::config::Qos;
+use weir::event::{Event, Message};
+
+/// Stores something, so that a message that it takes is aggregated.
+const STORE: &str = r#"
+  (import "weir1" "state_put" (func $put (param i32 i32 i32 i32) (result i32)))
+  (func (export "on_event") (param i32) (result i32)
+    (drop (call $put (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 8)))
+    (i32.const 2))"#;
+
+const ONE: Guest<'static> = ("one", STORE, "[limits]\nstate = \"1 KiB\"");
+const TWO: Guest<'static> = ("two", STORE, "[limits]\nstate = \"1 KiB\"");
+
+/// The function with a trigger for each of these, filter or filter and further keys.
+fn function(name: &str, triggers: &[&str]) -> String {
+    let triggers = triggers.iter().map(|trigger| {
+        let (filter, keys) = trigger.split_once('\n').unwrap_or((trigger, ""));
+        format!("[[function.trigger]]\nmqtt = \"{filter}\"\n{keys}\n")
+    });
+    format!("[[function]]\npath = \"{name}\"\n{}", triggers.collect::<String>())
+}
+
+fn invocations(middle: &Middle) -> Vec<u64> {
+    middle.gateway.status().functions.iter().map(|function| function.usage.invocations).collect()
+}
+
+#[test]
+fn a_function_is_called_once_by_the_first_of_its_triggers_that_takes_the_message() {
+    let hot = "press/#\nfilter = { payload = { temp = [{ numeric = [\">\", 20] }] } }";
+    let open = "press/#\nfilter = { payload = { door = [\"open\"] } }";
+    for (triggers, payload, called, filtered) in [
+        (vec!["press/+/v", "press/#"], r#"{"temp":25}"#, 1, 0),
+        (vec!["press/#", "press/+/v", "press/p1/v"], r#"{"temp":25}"#, 1, 0),
+        (vec![hot, open], r#"{"temp":25,"door":"open"}"#, 1, 0),
+        (vec![hot, open], r#"{"temp":5,"door":"open"}"#, 1, 0),
+        (vec![hot, open], r#"{"temp":5,"door":"shut"}"#, 0, 1),
+        (vec![hot, "press/+/v"], r#"{"temp":5}"#, 1, 0),
+        // Broken is broken: the next trigger does not try it again.
+        (
+            vec!["press/#\ncodec = \"json\"\nfilter = { payload = { temp = [1] } }", "press/+/v\ncodec = \"raw\""],
+            "{",
+            0,
+            0,
+        ),
+    ] {
+        let mut middle = Middle::new(&[ONE], &function("one", &triggers));
+        middle.take(publish("press/p1/v", payload.as_bytes()));
+        let status = middle.gateway.status();
+        assert_eq!(
+            (invocations(&middle)[0], status.functions[0].filtered),
+            (called, filtered),
+            "{triggers:?} {payload}"
+        );
+        assert_eq!(middle.gateway.residue(), 0);
+    }
+    // Each of two functions is called.
+    let mut middle = Middle::new(&[ONE, TWO], &(function("one", &["a/+", "a/#"]) + &function("two", &["a/b", "a/#"])));
+    middle.take(publish("a/b", b"{}"));
+    assert_eq!(invocations(&middle), [1, 1]);
+}
+
+#[test]
+fn every_filter_is_recorded_before_it_is_subscribed_and_ended_when_it_is_wanted_no_more() {
+    let ended = |middle: &Middle| middle.gateway.subscribed().unsubscribed();
+    let mut middle = Middle::new(&[ONE], &function("one", &["press/+/v"]));
+    assert!(middle.gateway.is_dirty() && ended(&middle).is_empty());
+    assert!(!middle.seal().entries.is_empty());
+    // A process that ends at any time after the commit has perhaps subscribed; whether it has been granted does not matter.
+    let mut middle = middle.restarted();
+    assert!(!middle.gateway.is_dirty(), "the record stands");
+    for (filters, want) in [
+        (vec!["press/#"], vec!["press/+/v"]),
+        (vec!["$share/g/press/+/v"], vec!["press/#", "press/+/v"]),
+        (vec!["a", "b"], vec!["$share/g/press/+/v", "press/#", "press/+/v"]),
+        // What comes back is wanted, and a covered filter must not be subscribed beside the wide one.
+        (vec!["press/+/v", "press/#"], vec!["$share/g/press/+/v", "a", "b", "press/+/v"]),
+    ] {
+        middle = middle.reconfigured(&function("one", &filters));
+        assert_eq!(ended(&middle), want, "{filters:?}");
+        // Before the commit a crash leaves the old record, and nothing of the new one was subscribed.
+        assert!(middle.gateway.is_dirty());
+        middle = middle.restarted();
+        assert_eq!(ended(&middle), want, "{filters:?}");
+        middle.seal();
+        middle = middle.restarted();
+        assert!(!middle.gateway.is_dirty());
+        assert_eq!(ended(&middle), want, "{filters:?}");
+    }
+    // A snapshot holds every record.
+    let exported = middle.export();
+    let count = weir::entry::entries(exported.bytes()).filter(|entry| entry.as_ref().unwrap().key[0] == b'f').count();
+    assert_eq!(count, 5);
+    // Another client identifier may find a session of old, or the broker may be the same under another name.
+    let middle = middle.reconfigured(&format!("client-id = \"other\"\n{}", function("one", &["a"])));
+    assert_eq!(ended(&middle), ["$share/g/press/+/v", "b", "press/#", "press/+/v"]);
+}
+
+#[test]
+fn the_record_is_bounded_and_the_oldest_filters_leave_first() {
+    let mut middle = Middle::new(&[ONE], &function("one", &["first"]));
+    for round in 0..200 {
+        middle.seal();
+        middle = middle.reconfigured(&function("one", &[&format!("{round}/{}", "x".repeat(200))]));
+    }
+    let ended = middle.gateway.subscribed().unsubscribed();
+    let bytes: usize = ended.iter().map(String::len).sum();
+    assert!(bytes <= weir::subscribed::EARLIER_BYTES_MAX && 20 < ended.len(), "{bytes} in {}", ended.len());
+    assert!(ended.iter().any(|filter| filter.starts_with("198/")) && !ended.contains(&"first".to_owned()));
+    // What one change leaves is not forgotten by it, however much it is.
+    middle.seal();
+    let many: Vec<String> = (0..32).map(|number| format!("{number}/{}", "y".repeat(400))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut middle = middle.reconfigured(&function("one", &many));
+    middle.seal();
+    let middle = middle.reconfigured(&function("one", &["last"]));
+    let ended = middle.gateway.subscribed().unsubscribed();
+    assert!(many.iter().all(|filter| ended.contains(&(*filter).to_owned())), "{ended:?}");
+}
+
+#[test]
+fn a_session_of_which_nothing_is_recorded_is_told() {
+    for (session_present, told) in [(true, true), (false, false)] {
+        let mut middle = Middle::new(&[ONE], &function("one", &["a"]));
+        middle.seal();
+        middle.take(Event::Connected { epoch: 1, session_present });
+        let log = format!("{:?}", middle.effects.log);
+        assert_eq!(log.contains("kept a session that this store knows nothing of"), told, "{log}");
+        middle.seal();
+        middle.take(Event::Connected { epoch: 2, session_present: true });
+        assert!(middle.effects.log.is_empty(), "it is said once");
+    }
+}
+
+/// A retained message of a kept session.
+fn retained(packet_id: u16, dup: bool) -> Event<'static> {
+    let plain = message("a/b", b"{}", Qos::AtLeastOnce, packet_id, dup);
+    Event::Message(Message { retained: true, resubscribed: true, ..plain })
+}
+
+#[test]
+fn a_new_trigger_takes_the_retained_messages_of_a_kept_session_and_an_old_one_does_not() {
+    let granted = [String::from("a/+")];
+    let mut middle = Middle::new(&[ONE, TWO], &(function("one", &["a/+"]) + &function("two", &["c"])));
+    middle.take(Event::Connected { epoch: 1, session_present: false });
+    middle.take(Event::Granted { filters: &granted });
+    middle.seal();
+
+    // The second function gets a trigger that the old subscription covers.
+    let site = function("one", &["a/+"]) + &function("two", &["a/b"]);
+    let mut middle = middle.reconfigured(&site);
+    assert_eq!(middle.gateway.subscribed().fresh(), granted, "its retained messages are asked for again");
+    middle.seal();
+    // A crash before the grant leaves it new.
+    let mut middle = middle.restarted();
+    middle.take(Event::Connected { epoch: 1, session_present: true });
+    // The broker may send them before its SUBACK, or behind it.
+    middle.take(retained(1, false));
+    middle.take(Event::Granted { filters: &granted });
+    assert_eq!(invocations(&middle), [0, 1]);
+    middle.take(retained(2, false));
+    assert_eq!(invocations(&middle), [0, 2]);
+    middle.seal();
+
+    // What was on its way when the connection broke may come with DUP in the next one, in another process too; what is sent
+    // again because of the resubscription is old.
+    let mut middle = middle.restarted();
+    assert!(middle.gateway.subscribed().fresh().is_empty());
+    middle.take(Event::Connected { epoch: 1, session_present: true });
+    middle.take(retained(3, true));
+    assert_eq!(invocations(&middle), [0, 3]);
+    middle.take(retained(4, false));
+    middle.take(Event::Connected { epoch: 2, session_present: true });
+    middle.take(retained(5, true));
+    assert_eq!(invocations(&middle), [0, 3]);
+    assert_eq!(middle.gateway.residue(), 0);
+}
+
+#[test]
+fn a_message_with_the_identifier_and_the_bytes_of_one_that_the_broker_has_finished_is_another_one() {
+    for (qos, finished) in [(Qos::ExactlyOnce, true), (Qos::ExactlyOnce, false), (Qos::AtLeastOnce, true)] {
+        let mut middle = Middle::new(&[ONE], &function("one", &["a"]));
+        middle.take(Event::Connected { epoch: 1, session_present: true });
+        middle.take(Event::Message(message("a", b"{}", qos, 7, false)));
+        let commit = middle.seal().commit;
+        middle.gateway.acked(commit, 1, 1);
+        match (finished, qos) {
+            (false, _) => {}
+            (true, Qos::ExactlyOnce) => middle.take(Event::Released { packet_id: 7 }),
+            (true, _) => middle.take(Event::Confirmed { epoch: 1, acks_through: 1 }),
+        }
+        // Its first transmission is lost with the connection.
+        middle.take(Event::Connected { epoch: 2, session_present: true });
+        middle.take(Event::Message(message("a", b"{}", qos, 7, true)));
+        let books = middle.gateway.books();
+        let want = if finished { (2, 0) } else { (1, 1) };
+        assert_eq!((books.received, books.duplicates), want, "{qos:?} {finished}");
+    }
+}
