@@ -67,10 +67,11 @@ impl Gateway {
     /// The clock was set, or stepped: what went by it and is still open moves with it.
     pub(super) fn on_shift(&mut self, now: Now, shift: Shift, effects: &mut Effects) {
         self.dirty = true;
+        let latest_ms = now.wall_ms.saturating_add(self.future_skew_max_ms);
         let Self { windows, outbox, books, bytes, aggregates_lost, .. } = self;
         let mut aggregates =
             Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
-        let cells = windows.shift(shift, now, &mut |meter, aggregate| aggregates.put(meter, aggregate));
+        let cells = windows.shift(shift, now, latest_ms, &mut |meter, aggregate| aggregates.put(meter, aggregate));
         if shift.by_ms.abs() < STEP_MIN_MS {
             return effects.say(log::Level::Info, "", "the clock is set, and was right before".to_owned());
         }

@@ -4,6 +4,8 @@
 //! - A window moves as a whole. If it comes to lie across two, it goes into the one that most of it lies in; so what has moved
 //!   is marked as [`TimeQuality::Restored`], unless the clock proves to have been right all along.
 //! - What has moved into the past is emitted at once; the rest joins the windows that are open there.
+//! - A clock that was not set could not hold devices' times against the future: windows that lie too far in it leave at once, or
+//!   they would stay for years.
 
 use std::borrow::Cow;
 
@@ -25,8 +27,8 @@ struct Moved {
 }
 
 impl Windows {
-    /// Moves what was timed by the clock before `shift`; how many cells that were.
-    pub fn shift(&mut self, shift: Shift, now: Now, emit: Emit<'_>) -> u64 {
+    /// Moves what was timed by the clock before `shift`; how many cells that were. Windows that begin after `latest_ms` leave.
+    pub fn shift(&mut self, shift: Shift, now: Now, latest_ms: WallMillis, emit: Emit<'_>) -> u64 {
         let timing = if shift.was == TimeQuality::Synced { Timing::Set } else { Timing::Unset };
         let mut cells = 0;
         for meter in &mut self.meters {
@@ -42,6 +44,9 @@ impl Windows {
             for mut window in moved {
                 cells += window.len() as u64;
                 self.due_ms = self.due_ms.min(meter.move_window(&mut window, shift, now, &mut self.durable, emit));
+            }
+            while meter.windows.last().is_some_and(|last| latest_ms < last.start_ms) {
+                meter.close(meter.windows.len() - 1, &mut self.durable, emit);
             }
         }
         cells

@@ -32,7 +32,7 @@ fn what_was_taken_in_1970_is_emitted_in_its_window_when_the_clock_is_set() {
             let _ = windows.fold(at, 0, b"k", 1.0, &mut nothing).unwrap();
         }
         windows.close_due(130 * SECOND, &mut nothing);
-        assert_eq!(windows.shift(shift(6_000_000, Unset), now(6_000_130, Synced), &mut told(&mut out)), 3);
+        assert_eq!(windows.shift(shift(6_000_000, Unset), now(6_000_130, Synced), i64::MAX, &mut told(&mut out)), 3);
         assert_eq!(out, [(6_000_000, 0, Restored, 2), (6_000_060, 0, Restored, 2)], "the third is not over");
         let _ = windows.fold(own(now(6_000_131, Synced)), 0, b"k", 1.0, &mut nothing).unwrap();
         windows.close_due(6_000_180 * SECOND, &mut told(&mut out));
@@ -46,7 +46,7 @@ fn a_clock_that_proves_to_have_been_right_marks_nothing() {
     let mut out = Vec::new();
     let _ = windows.fold(own(now(6_000_010, Restored)), 0, b"k", 1.0, &mut nothing).unwrap();
     let nearly = Shift { by_ms: 30, ..shift(0, Restored) };
-    assert_eq!(windows.shift(nearly, now(6_000_011, Synced), &mut nothing), 1);
+    assert_eq!(windows.shift(nearly, now(6_000_011, Synced), i64::MAX, &mut nothing), 1);
     windows.close_due(6_000_060 * SECOND, &mut told(&mut out));
     assert_eq!(out, [(6_000_000, 0, Synced, 1)]);
 }
@@ -60,7 +60,7 @@ fn what_devices_timed_stays_where_it_is() {
     // Two clocks in one window: it stays, and is marked.
     let _ = windows.fold(own(now(40, Unset)), 0, b"k", 1.0, &mut nothing).unwrap();
     let _ = windows.fold(FoldTime { event_ms: 41_000, ..device }, 0, b"k", 1.0, &mut nothing).unwrap();
-    assert_eq!(windows.shift(shift(6_000_000, Unset), now(6_000_040, Synced), &mut nothing), 0);
+    assert_eq!(windows.shift(shift(6_000_000, Unset), now(6_000_040, Synced), i64::MAX, &mut nothing), 0);
     windows.close_due(7_000_000 * SECOND, &mut told(&mut out));
     assert_eq!(out, [(0, 0, Unset, 2), (6_000_000, 0, Unset, 1)]);
 }
@@ -74,7 +74,7 @@ fn a_step_of_a_set_clock_takes_the_open_windows_with_it_in_both_directions() {
             let _ = windows.fold(own(now(second, Synced)), 0, b"k", 1.0, &mut nothing).unwrap();
         }
         let stepped = 6_000_030 + by_s;
-        assert_eq!(windows.shift(shift(by_s, Synced), now(stepped, Synced), &mut told(&mut out)), 1);
+        assert_eq!(windows.shift(shift(by_s, Synced), now(stepped, Synced), i64::MAX, &mut told(&mut out)), 1);
         let _ = windows.fold(own(now(stepped, Synced)), 0, b"k", 1.0, &mut told(&mut out)).unwrap();
         windows.close_due((stepped + 60) * SECOND, &mut told(&mut out));
         assert_eq!((windows.cells(), out.iter().map(|told| told.3).sum::<u64>()), (0, 3), "{by_s}: {out:?}");
@@ -90,9 +90,22 @@ fn a_step_back_keeps_no_late_value_waiting() {
     let mut out = Vec::new();
     let device = FoldTime { is_own: false, event_ms: 6_000_000 * SECOND, ..own(now(6_003_600, Synced)) };
     let _ = windows.fold(device, 0, b"k", 1.0, &mut nothing).unwrap();
-    assert_eq!(windows.shift(shift(-3600, Synced), now(6_000_000, Synced), &mut nothing), 0);
+    assert_eq!(windows.shift(shift(-3600, Synced), now(6_000_000, Synced), i64::MAX, &mut nothing), 0);
     windows.close_due(6_000_001 * SECOND, &mut told(&mut out));
     assert_eq!(out, [(6_000_000, 2, Synced, 1)]);
+}
+
+#[test]
+fn a_device_of_the_far_future_keeps_no_window_when_the_clock_is_set() {
+    let mut windows = Windows::new(vec![meter("f.m", MeterKind::Counter, 60_000, 0, 10)]).unwrap();
+    let mut out = Vec::new();
+    for event_s in [6_000_100, 60_000_000] {
+        let device = FoldTime { is_own: false, event_ms: event_s * SECOND, ..own(now(40, Unset)) };
+        let _ = windows.fold(device, 0, b"k", 1.0, &mut nothing).unwrap();
+    }
+    let set = now(6_000_040, Synced);
+    assert_eq!(windows.shift(shift(6_000_000, Unset), set, 6_000_340 * SECOND, &mut told(&mut out)), 0);
+    assert_eq!((out.as_slice(), windows.cells()), (&[(60_000_000, 0, Unset, 1)][..], 1));
 }
 
 /// Own and foreign times, commits, crashes, a clock that is unset at every start and set some time later; everything that
@@ -123,7 +136,7 @@ fn nothing_is_lost_and_what_is_not_marked_is_right_whatever_the_clock_does() {
             let mut emit = |_: &MeterDef, aggregate: &Aggregate<'_>| turn.push(owned(aggregate));
             let (now, shift) = timeline.read(system);
             if let Some(shift) = shift {
-                windows.shift(shift, now, &mut emit);
+                windows.shift(shift, now, now.wall_ms + 300_000, &mut emit);
             }
             match random.below(20) {
                 0 => {
