@@ -4,12 +4,12 @@
 use weir::books::Books;
 use weir::config::Qos;
 use weir::cycle::{Answer, Cycle, Due, Submission};
-use weir::effect::{Effects, Release};
+use weir::effect::{Effects, READ_BYTES, Read, Release};
 use weir::event::{Event, Message};
 use weir::function::Pool;
 use weir::gateway::Gateway;
 use weir::keeper::{Keeper, Snapshot};
-use weir::outbox::Settled;
+use weir::outbox::{Fetched, Lane, Settled};
 use weir::record::Record;
 use weir::store::keyed::NoKeyed;
 use weir::store::mem_disk::MemDisk;
@@ -53,6 +53,8 @@ pub struct Process {
     fuel: FuelMeter,
     /// Linear memory of its guests.
     pool: Pool,
+    /// How far sinks may read each lane, as of the last commit.
+    readable: Vec<u64>,
 }
 
 impl Process {
@@ -84,6 +86,7 @@ impl Process {
             events: 0,
             fuel,
             pool,
+            readable: Vec::new(),
         }
     }
 
@@ -226,6 +229,8 @@ impl Machine {
             if let Some(submission) = process.cycle.submit_if_due(now, &mut process.gateway) {
                 process.write(submission, boot, around);
             }
+            self.fetch(around)?;
+            let Some(process) = &mut self.process else { return Ok(()) };
             if !process.cycle.may_take(&process.gateway) {
                 break;
             }
@@ -328,14 +333,42 @@ impl Machine {
     pub fn release(&mut self, releases: &[Release]) -> Result<(), End> {
         for release in releases {
             let Some(process) = &mut self.process else { return Ok(()) };
-            match process.keeper.release(release.lane, release.below_segment) {
+            match process.keeper.release(*release) {
                 Ok(()) | Err(CommitError::Full) => {}
                 // The shell warns and goes on.
                 Err(CommitError::Failed(_)) if self.disk.has_failed() => {}
                 Err(CommitError::Failed(reason)) => return Err(self.failed("release", &reason)),
             }
         }
+        if let Some(process) = &mut self.process {
+            process.readable = process.gateway.outbox().lanes().iter().map(Lane::readable_seq).collect();
+        }
         Ok(())
+    }
+
+    /// Reads back what the gateway asks for, which lanes that roll up do.
+    fn fetch(&mut self, around: &Around<'_>) -> Result<(), End> {
+        loop {
+            let now = self.now(around);
+            let Some(process) = &mut self.process else { return Ok(()) };
+            let Some(Read { lane, from_seq }) = process.cycle.open().reads.pop() else { return Ok(()) };
+            let mut records = Vec::new();
+            let fetched = match process.keeper.read(lane, from_seq, READ_BYTES.as_usize(), &mut records) {
+                Ok(batch) => Some(Fetched { first_seq: batch.first_seq, records: &records, lost: batch.lost }),
+                Err(_) => None,
+            };
+            self.handle(now, Event::Fetched { lane, fetched })?;
+            if let Some(process) = &mut self.process {
+                process.cycle.settled(now, &process.gateway);
+            }
+        }
+    }
+
+    /// Every sink has its upstream.
+    pub fn upstream_is_up(&mut self, around: &Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        let lanes = self.gateway().map_or(0, |gateway| gateway.outbox().lanes().len());
+        (0..lanes).try_for_each(|lane| self.handle(now, Event::Upstream { lane, is_up: true }))
     }
 
     /// Every sink looks whether there is something to send.
@@ -395,6 +428,7 @@ impl Machine {
     ) -> Result<Vec<(u64, bool, Vec<u8>)>, End> {
         let Some(process) = &mut self.process else { return Ok(Vec::new()) };
         let from = from.max(process.gateway.outbox().lanes()[lane].head_seq());
+        let readable_seq = process.readable.get(lane).copied().unwrap_or(0);
         let mut bytes = Vec::new();
         let batch = match process.keeper.read(lane, from, bytes_max, &mut bytes) {
             Ok(batch) => batch,
@@ -405,7 +439,7 @@ impl Machine {
             self.gone(lane, lost, around)?;
         }
         let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
-        for sequence in batch.first_seq..batch.first_seq + u64::from(batch.records) {
+        for sequence in batch.first_seq..(batch.first_seq + u64::from(batch.records)).min(readable_seq) {
             let before = rest;
             let Some(record) = Record::take(&mut rest) else {
                 return Err(Broken::new(format!("lane {lane}: record {sequence} is unreadable")).into());
@@ -423,7 +457,7 @@ impl Machine {
         let now = self.now(around);
         self.handle(now, Event::Gone { lane, lost })?;
         if let Some(process) = &mut self.process {
-            process.cycle.settled(now);
+            process.cycle.settled(now, &process.gateway);
         }
         self.work(around)
     }
@@ -433,7 +467,7 @@ impl Machine {
         let now = self.now(around);
         self.handle(now, Event::Settled { lane, records })?;
         if let Some(process) = &mut self.process {
-            process.cycle.settled(now);
+            process.cycle.settled(now, &process.gateway);
         }
         self.work(around)
     }

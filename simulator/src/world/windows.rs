@@ -34,7 +34,7 @@ impl Windows {
         }
         let key = (String::from_utf8_lossy(&aggregate.key).into_owned(), aggregate.start_ms);
         let (count, sum) = (aggregate.stats.count, aggregate.stats.sum.to_f64());
-        if weir::window::REVISION_LATE <= aggregate.revision {
+        if aggregate.revision == weir::window::REVISION_LATE {
             self.late += count;
         }
         if aggregate.quality == TimeQuality::Synced {
