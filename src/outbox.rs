@@ -26,8 +26,8 @@ use crate::record::Record;
 use crate::store::{Extent, LaneRecovered, Lost};
 use crate::time::Now;
 use crate::units::Bytes;
-use ahead::{Ahead, Point};
 pub use ahead::NotTaken;
+use ahead::{Ahead, Point};
 pub use fold::Fetched;
 use fold::{Fold, Sweep};
 use losses::Losses;
@@ -232,11 +232,9 @@ impl Outbox {
         chosen.release(lane, releases);
     }
 
-    /// The sink of a lane has a connection now, or has none any more.
-    pub fn upstream(&mut self, lane: usize, is_up: bool) {
-        if let Some(lane) = self.lanes.get_mut(lane) {
-            lane.set_up(is_up);
-        }
+    /// The sink of a lane has a connection now, or has none any more. Whether a commit follows from it.
+    pub fn upstream(&mut self, lane: usize, is_up: bool) -> bool {
+        self.lanes.get_mut(lane).is_some_and(|lane| lane.set_up(is_up))
     }
 
     /// Whether some lane wants to roll up, which begins with a commit.

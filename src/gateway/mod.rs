@@ -135,8 +135,7 @@ impl Gateway {
                 self.dirty = true;
             }
             Event::Upstream { lane, is_up } => {
-                self.outbox.upstream(lane, is_up);
-                self.dirty |= self.outbox.is_starved();
+                self.dirty |= self.outbox.upstream(lane, is_up);
             }
             Event::Tick => self.on_tick(now, effects),
         }

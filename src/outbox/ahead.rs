@@ -88,10 +88,8 @@ impl Ahead {
             let is_within = first <= run.first && run.end.seq <= end.seq;
             joined.messages += if is_within { 0 } else { run.messages };
             joined.first = joined.first.min(run.first);
-            joined.end = Point {
-                seq: joined.end.seq.max(run.end.seq),
-                message: joined.end.message.max(run.end.message),
-            };
+            joined.end =
+                Point { seq: joined.end.seq.max(run.end.seq), message: joined.end.message.max(run.end.message) };
         }
         self.0.insert(touched, joined);
     }

@@ -59,14 +59,16 @@ impl Lane {
         self.reach.mark.map(|mark| (mark.seq, self.run_end(mark).seq))
     }
 
-    /// The sink has a connection now, or has none any more.
-    pub(super) fn set_up(&mut self, is_up: bool) {
+    /// The sink has a connection now, or has none any more. Whether that is to be said on flash.
+    pub(super) fn set_up(&mut self, is_up: bool) -> bool {
         self.reach.is_up = is_up;
         let end = self.sealed_end();
         let has_backlog = self.head_seq < end.seq && !self.has_hole();
         if is_up && has_backlog && self.config.drain == Drain::LiveFirst && self.reach.mark.is_none() {
             self.reach.mark = Some(end);
+            self.dirty = true;
         }
+        self.dirty || self.is_starved()
     }
 
     /// Settles a record that lies behind the mark. False: it does not.

@@ -160,7 +160,6 @@ impl Machine {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }
         self.release(&[])?;
-        self.upstream_is_up(around)?;
         self.tick(around)?;
         self.open_link(around);
         self.work(around)

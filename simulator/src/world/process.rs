@@ -1,6 +1,8 @@
 //! A running gateway: the shipped [`Gateway`], [`Cycle`], [`Keeper`] and store, turned as the shell's loop and its store's thread
 //! turn them, in virtual time.
 
+use core::ops::Range;
+
 use weir::books::Books;
 use weir::config::Qos;
 use weir::cycle::{Answer, Cycle, Due, Submission};
@@ -364,11 +366,18 @@ impl Machine {
         }
     }
 
-    /// Every sink has its upstream.
-    pub fn upstream_is_up(&mut self, around: &Around<'_>) -> Result<(), End> {
+    /// Every sink has its upstream, or has lost it.
+    pub fn upstream(&mut self, is_up: bool, around: &mut Around<'_>) -> Result<(), End> {
         let now = self.now(around);
         let lanes = self.gateway().map_or(0, |gateway| gateway.outbox().lanes().len());
-        (0..lanes).try_for_each(|lane| self.handle(now, Event::Upstream { lane, is_up: true }))
+        (0..lanes).try_for_each(|lane| self.handle(now, Event::Upstream { lane, is_up }))?;
+        if let Some(process) = &mut self.process {
+            process.cycle.settled(now, &process.gateway);
+        }
+        if is_up {
+            self.drain_all(around);
+        }
+        self.work(around)
     }
 
     /// Every sink looks whether there is something to send.
@@ -418,17 +427,20 @@ impl Machine {
         }
     }
 
-    /// Reads committed records of a lane from `from` on: (sequence, whether it settles a message, record's own bytes).
+    /// Reads committed records of a lane in a range: (sequence, whether it settles a message, record's own bytes).
     pub fn read(
         &mut self,
         lane: usize,
-        from: u64,
+        range: Range<u64>,
         bytes_max: usize,
         around: &mut Around<'_>,
     ) -> Result<Vec<(u64, bool, Vec<u8>)>, End> {
         let Some(process) = &mut self.process else { return Ok(Vec::new()) };
-        let from = from.max(process.gateway.outbox().lanes()[lane].head_seq());
-        let readable_seq = process.readable.get(lane).copied().unwrap_or(0);
+        let from = range.start.max(process.gateway.outbox().lanes()[lane].head_seq());
+        let end = process.readable.get(lane).copied().unwrap_or(0).min(range.end);
+        if end <= from {
+            return Ok(Vec::new());
+        }
         let mut bytes = Vec::new();
         let batch = match process.keeper.read(lane, from, bytes_max, &mut bytes) {
             Ok(batch) => batch,
@@ -439,7 +451,7 @@ impl Machine {
             self.gone(lane, lost, around)?;
         }
         let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
-        for sequence in batch.first_seq..(batch.first_seq + u64::from(batch.records)).min(readable_seq) {
+        for sequence in batch.first_seq..(batch.first_seq + u64::from(batch.records)).min(end) {
             let before = rest;
             let Some(record) = Record::take(&mut rest) else {
                 return Err(Broken::new(format!("lane {lane}: record {sequence} is unreadable")).into());

@@ -100,7 +100,11 @@ fn segments_of_live_records_go_while_the_backlog_waits() {
     }
     let lane = &rig.outbox.lanes()[0];
     assert_eq!((lane.head_seq(), lane.records_pending(), rig.books.delivered), (1, 4, 100), "the backlog is all there");
-    assert!(rig.releases.iter().any(|release| 1 < release.from_segment && release.below_segment == release.from_segment + 1));
+    assert!(
+        rig.releases
+            .iter()
+            .any(|release| 1 < release.from_segment && release.below_segment == release.from_segment + 1)
+    );
 }
 
 #[test]
@@ -145,8 +149,10 @@ fn every_record_leaves_once_in_whatever_order() {
         let bytes_max = [40_000, 1 << 20][random.below(2) as usize];
         let mut rig = Rig::new(live_first(bytes_max));
         // Whether each record closes a message, from the first on; loss records close none.
-        let mut closes = vec![false];
+        let mut closes = vec![false, true];
         let mut now = 0;
+        rig.message(100, now);
+        rig.batches.clear();
         for _ in 0..300 {
             now += 1;
             let lane = &rig.outbox.lanes()[0];
@@ -164,7 +170,9 @@ fn every_record_leaves_once_in_whatever_order() {
                         let _ = rig.outbox.take_out(0, seq, DropReason::Purged, &mut rig.releases);
                     }
                 }
-                6 => rig.outbox.upstream(0, random.below(2) == 0),
+                6 => {
+                    rig.outbox.upstream(0, random.below(2) == 0);
+                }
                 7 if random.below(4) == 0 => restart(&mut rig),
                 7 if random.below(4) == 0 => {
                     let end = live.map_or(sealed, |(mark, _)| mark);
