@@ -102,6 +102,8 @@ pub const COMMIT_MS_MIN: u64 = 5;
 
 /// Smallest write of flash, and the alignment of frames.
 pub const FLASH_PAGE: u64 = 4096;
+/// Groups and carried records of one pass that rolls a lane up: some 2,000 pairs of meter and key.
+pub const ROLL_UP: Bytes = Bytes::mib(1);
 /// Segments kept as ballast, so that the gateway can always commit its own bookkeeping.
 pub const RESERVE_SEGMENTS: u64 = 2;
 /// sled's folder when empty, and per byte of keyed state. Measured: 5 to 21 MiB for 1 to 4 MB.
