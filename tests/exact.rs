@@ -104,7 +104,8 @@ fn run(trial: &Trial) -> Outcome {
     let messages = publishing.finish();
     assert!(trial.readings <= messages.len(), "{} readings are too few", messages.len());
     let wanted = if trial.qos == 0 { 0.0 } else { messages.len() as f64 };
-    let numbers = gateway.wait_for("the last window upstream", |numbers| {
+    // mosquitto walks a list for each acknowledgement, and at QoS 2 for each step: with thousands on their way that takes its time.
+    let numbers = gateway.wait_longer_for("the last window upstream", Duration::from_secs(300), |numbers| {
         wanted <= numbers.get("messages_received_total")
             && numbers.get("window_cells") == 0.0
             && numbers.waiting("telemetry") == 0.0

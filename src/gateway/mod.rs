@@ -123,7 +123,9 @@ impl Gateway {
                 self.dirty |= self.subscribed.is_dirty();
             }
             Event::Released { packet_id } => self.marks.released(packet_id),
-            Event::Confirmed { epoch, acks_through } => self.marks.confirmed(epoch, acks_through),
+            Event::Confirmed { epoch, acks_through, completed_through } => {
+                self.marks.confirmed(epoch, acks_through, completed_through);
+            }
             Event::Settled { lane, records } => {
                 self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
                 self.dirty = true;
