@@ -73,17 +73,19 @@ pub enum Event<'a> {
         /// Their filters.
         filters: &'a [String],
     },
-    /// The broker has said PUBREL: it will not send the QoS 2 message of this identifier again.
+    /// The broker has said PUBREL for the QoS 2 message of this identifier, and the link has answered.
     Released {
         /// Packet identifier.
         packet_id: u16,
     },
-    /// The broker has read the first `acks_through` acknowledgements of connection `epoch`.
+    /// The broker has read what the link said on connection `epoch` so far.
     Confirmed {
         /// Number of the connection.
         epoch: u64,
-        /// Acknowledgements.
+        /// Acknowledgements (PUBACK and PUBREC) that it has read.
         acks_through: u64,
+        /// Answers to PUBREL that it has read, in the order of [`Event::Released`].
+        completed_through: u64,
     },
     /// A sink is done with records, in order of their numbers.
     Settled {

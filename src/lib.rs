@@ -14,6 +14,7 @@ pub mod units;
 pub mod time;
 pub mod topic;
 pub mod entry;
+pub mod store_id;
 pub mod record;
 pub mod field;
 pub mod filter;

@@ -104,7 +104,8 @@ fn run(trial: &Trial) -> Outcome {
     let messages = publishing.finish();
     assert!(trial.readings <= messages.len(), "{} readings are too few", messages.len());
     let wanted = if trial.qos == 0 { 0.0 } else { messages.len() as f64 };
-    let numbers = gateway.wait_for("the last window upstream", |numbers| {
+    // mosquitto walks a list for each acknowledgement, and at QoS 2 for each step: with thousands on their way that takes its time.
+    let numbers = gateway.wait_longer_for("the last window upstream", Duration::from_secs(300), |numbers| {
         wanted <= numbers.get("messages_received_total")
             && numbers.get("window_cells") == 0.0
             && numbers.waiting("telemetry") == 0.0
@@ -202,57 +203,63 @@ fn compare(outcome: &Outcome) {
     assert_eq!((numbers.get("messages_received_total"), settled), (messages.len() as f64, messages.len() as f64));
 }
 
-const HUNDRED_THOUSAND: Trial = Trial {
-    version: Version::V5,
-    qos: 1,
-    readings: 100_000,
-    seconds: 25,
-    crashes: Crashes { kills: 20, seconds: 24, stops: &[6, 14], stalls: false, seed: 1 },
-};
-
-const TEN_THOUSAND: Trial = Trial {
-    version: Version::V5,
-    qos: 2,
-    readings: 10_000,
-    seconds: 6,
-    crashes: Crashes { kills: 6, seconds: 6, stops: &[3], stalls: false, seed: 3 },
-};
+const fn hundred_thousand(version: Version, qos: u8, seed: u64) -> Trial {
+    let crashes = Crashes { kills: 20, seconds: 24, stops: &[6, 14], stalls: false, seed };
+    Trial { version, qos, readings: 100_000, seconds: 25, crashes }
+}
 
 #[test]
 fn a_hundred_thousand_readings_through_twenty_crashes_are_upstream_once_each_over_mqtt_5() {
-    assert_exact(&run(&HUNDRED_THOUSAND));
+    assert_exact(&run(&hundred_thousand(Version::V5, 1, 1)));
 }
 
 #[test]
 fn a_hundred_thousand_readings_through_twenty_crashes_are_upstream_once_each_over_mqtt_3_1_1() {
-    let crashes = Crashes { seed: 2, ..HUNDRED_THOUSAND.crashes };
-    assert_exact(&run(&Trial { version: Version::V311, crashes, ..HUNDRED_THOUSAND }));
+    assert_exact(&run(&hundred_thousand(Version::V311, 1, 2)));
+}
+
+#[test]
+fn a_hundred_thousand_readings_of_qos_2_through_twenty_crashes_are_upstream_once_each_over_mqtt_5() {
+    assert_exact(&run(&hundred_thousand(Version::V5, 2, 3)));
+}
+
+#[test]
+fn a_hundred_thousand_readings_of_qos_2_through_twenty_crashes_are_upstream_once_each_over_mqtt_3_1_1() {
+    assert_exact(&run(&hundred_thousand(Version::V311, 2, 4)));
 }
 
 /// What waits is sent beyond the Receive Maximum, acknowledged, and not known to be acknowledged when the gateway is killed.
 #[test]
 fn readings_through_crashes_while_the_broker_stalls_are_upstream_once_each() {
-    for (version, seed) in [(Version::V5, 5), (Version::V311, 6)] {
-        let crashes = Crashes { kills: 8, seconds: 6, stops: &[3], stalls: true, seed };
-        assert_exact(&run(&Trial { version, qos: 1, readings: 60_000, seconds: 15, crashes }));
+    for (version, qos, seed) in [(Version::V5, 1, 5), (Version::V311, 1, 6), (Version::V5, 2, 7), (Version::V311, 2, 8)]
+    {
+        let crashes = Crashes { kills: 6, seconds: 5, stops: &[3], stalls: true, seed };
+        assert_exact(&run(&Trial { version, qos, readings: 40_000, seconds: 10, crashes }));
     }
 }
 
 #[test]
-fn readings_of_qos_2_through_crashes_are_upstream_once_each() {
-    assert_exact(&run(&TEN_THOUSAND));
-    let crashes = Crashes { seed: 4, ..TEN_THOUSAND.crashes };
-    assert_exact(&run(&Trial { version: Version::V311, crashes, ..TEN_THOUSAND }));
+fn readings_of_qos_0_may_be_lost_in_a_crash_and_the_books_still_balance_over_mqtt_5() {
+    assert_counted(&hundred_thousand(Version::V5, 0, 9));
 }
 
 #[test]
-fn readings_of_qos_0_may_be_lost_in_a_crash_and_the_books_still_balance() {
-    for version in [Version::V5, Version::V311] {
-        let Outcome { messages, ledger, numbers, .. } = run(&Trial { version, qos: 0, ..TEN_THOUSAND });
-        ledger.assert_whole();
-        let dropped = numbers.get("messages_dropped_total{reason=\"inbox-full\"}");
-        let received = numbers.get("messages_received_total");
-        assert!(0.0 < received && received <= messages.len() as f64);
-        assert_eq!(ledger.readings("meter.total") as f64, received - dropped, "what was received is upstream");
+fn readings_of_qos_0_may_be_lost_in_a_crash_and_the_books_still_balance_over_mqtt_3_1_1() {
+    assert_counted(&hundred_thousand(Version::V311, 0, 10));
+}
+
+/// What was received and not dropped is upstream, and no device has more than was published.
+fn assert_counted(trial: &Trial) {
+    let outcome = run(trial);
+    let Outcome { messages, ledger, numbers, .. } = &outcome;
+    ledger.assert_whole();
+    let dropped = numbers.get("messages_dropped_total{reason=\"inbox-full\"}");
+    let received = numbers.get("messages_received_total");
+    eprintln!("{received} received, {dropped} of them dropped");
+    assert!(0.0 < received && received <= messages.len() as f64);
+    assert_eq!(ledger.readings("meter.total") as f64, received - dropped, "{}", explanation(&outcome));
+    let truth = fleet::readings(messages);
+    for (device, stats) in ledger.meter("meter.total") {
+        assert!(stats.count <= truth[device].count, "{device} has {} of {}", stats.count, truth[device].count);
     }
 }

@@ -18,6 +18,7 @@ use crate::manifest::MeterSpec;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
 use crate::store::Recovered;
+use crate::store_id::StoreId;
 use crate::subscribed::Subscribed;
 use crate::time::{Kept, Now, Stopwatch, TimeQuality, Timeline};
 use crate::window::{MeterDef, Windows, WindowsError};
@@ -100,6 +101,8 @@ impl Gateway {
             books: Books::default(),
             timeline: Timeline::default(),
             commit: 0,
+            store: recovered.store,
+            store_told: false,
             dirty: false,
             skewed: 0,
             hop_limited: 0,
@@ -210,6 +213,7 @@ impl Gateway {
         match *space {
             space if space == Space::Books as u8 && rest == BOOKS_KEY => self.books = Books::restore(value)?,
             space if space == Space::Books as u8 && rest == CLOCK_KEY => self.restore_clock(value, now)?,
+            space if space == Space::Books as u8 && StoreId::is_called(rest) => self.store = StoreId::restore(value)?,
             space if space == Space::Lane as u8 => self.outbox.restore(key, value)?,
             space if space == Space::Marks as u8 => self.marks.restore(key, value)?,
             space if space == Space::Filter as u8 => self.subscribed.restore(key, value)?,
@@ -269,6 +273,9 @@ impl Gateway {
         self.outbox.seal(now, kept.age_ms, &mut effects.lanes, entries, scratch);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, kept, entries, &mut self.bytes);
+        if !core::mem::replace(&mut self.store_told, true) {
+            self.store.save(entries);
+        }
     }
 
     /// Every key and its value as of the last sealed batch, for a snapshot. Call it with nothing unsealed.
@@ -287,6 +294,7 @@ impl Gateway {
         self.outbox.export(entries);
         self.books.save(entries, &mut self.bytes);
         save_clock(self.commit, kept, entries, &mut self.bytes);
+        self.store.save(entries);
     }
 
     /// Number of the last sealed commit.

@@ -224,9 +224,12 @@ impl Gateway {
         effects.acks.push(Ack { epoch, packet_id, qos });
         if dup && self.marks.is_duplicate(packet_id, hash) {
             self.books.duplicates += 1;
+            if qos == Qos::ExactlyOnce {
+                self.marks.again(packet_id);
+            }
             return true;
         }
-        self.marks.add(packet_id, hash, dup);
+        self.marks.add(packet_id, hash, qos, dup);
         false
     }
 

@@ -25,6 +25,7 @@ use crate::field::Paths;
 use crate::function::Function;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
+use crate::store_id::StoreId;
 use crate::subscribed::Subscribed;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
@@ -76,6 +77,9 @@ pub struct Gateway {
     books: Books,
     timeline: Timeline,
     commit: u64,
+    store: StoreId,
+    /// The number of the store has been written by this process.
+    store_told: bool,
     /// Something waits for a commit.
     dirty: bool,
     skewed: u64,
@@ -119,7 +123,9 @@ impl Gateway {
                 self.dirty |= self.subscribed.is_dirty();
             }
             Event::Released { packet_id } => self.marks.released(packet_id),
-            Event::Confirmed { epoch, acks_through } => self.marks.confirmed(epoch, acks_through),
+            Event::Confirmed { epoch, acks_through, completed_through } => {
+                self.marks.confirmed(epoch, acks_through, completed_through);
+            }
             Event::Settled { lane, records } => {
                 self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
                 self.dirty = true;
@@ -206,6 +212,12 @@ impl Gateway {
     #[must_use]
     pub const fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// The number of the store, of which records tell upstream.
+    #[must_use]
+    pub const fn store(&self) -> StoreId {
+        self.store
     }
 
     /// What the broker's session may hold.

@@ -256,8 +256,9 @@ impl Loop {
             Incoming::Released { packet_id } => {
                 gateway.handle(now, Event::Released { packet_id: *packet_id }, self.cycle.open());
             }
-            Incoming::Confirmed { epoch, acks_through } => {
-                let event = Event::Confirmed { epoch: *epoch, acks_through: *acks_through };
+            Incoming::Confirmed { epoch, acks_through, completed_through } => {
+                let (epoch, acks_through, completed_through) = (*epoch, *acks_through, *completed_through);
+                let event = Event::Confirmed { epoch, acks_through, completed_through };
                 gateway.handle(now, event, self.cycle.open());
             }
             Incoming::Dropped { count: 0 } => {}

@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod again;
+mod anew;
 mod changes;
 mod disk;
 mod ends;

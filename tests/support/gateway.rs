@@ -147,7 +147,12 @@ impl Gateway {
 
     /// Waits until the numbers are as wanted; every look must find the books balanced.
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Numbers) -> bool) -> Numbers {
-        let until = Instant::now() + PATIENCE;
+        self.wait_longer_for(what, PATIENCE, wanted)
+    }
+
+    /// The same, of something that may take long where others work.
+    pub fn wait_longer_for(&mut self, what: &str, patience: Duration, wanted: impl Fn(&Numbers) -> bool) -> Numbers {
+        let until = Instant::now() + patience;
         loop {
             let numbers = self.numbers();
             if let Some(numbers) = &numbers {

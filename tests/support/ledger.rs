@@ -1,6 +1,6 @@
 //! What arrived upstream, added up the way `docs/upstream.md` tells a receiver to.
 //!
-//! - A record counts once by (gateway, lane, sequence). One that comes again must be the same, byte for byte: another content
+//! - A record counts once by (gateway, store, lane, sequence). One that comes again must be the same, byte for byte: another content
 //!   under a number that upstream has seen would be lost without a trace.
 //! - Totals are the merge of all partials, whatever their windows.
 
@@ -15,8 +15,8 @@ use weir::window::Stats;
 /// Everything that arrived.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// By (gateway, lane): the hash of each sequence's document.
-    lanes: BTreeMap<(String, String), BTreeMap<u64, u64>>,
+    /// By (gateway and store, lane): the hash of each sequence's document.
+    lanes: BTreeMap<((String, String), String), BTreeMap<u64, u64>>,
     /// By (meter, key).
     meters: BTreeMap<(String, String), Stats>,
     /// By (meter, start of the window): values over all keys, and partials.
@@ -39,7 +39,7 @@ impl Ledger {
         let mut hasher = DefaultHasher::new();
         hasher.write(document);
         let hash = hasher.finish();
-        let lane = self.lanes.entry((record.gateway.clone(), record.lane.clone())).or_default();
+        let lane = self.lanes.entry(((record.gateway.clone(), record.store.clone()), record.lane.clone())).or_default();
         match lane.insert(record.seq, hash) {
             None => self.count(record),
             Some(before) if before == hash => self.repeats += 1,
@@ -77,6 +77,11 @@ impl Ledger {
             let text = std::fs::read(&file).unwrap();
             text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| self.take(line));
         }
+    }
+
+    /// Stores of which records came.
+    pub fn stores(&self) -> BTreeSet<&str> {
+        self.lanes.keys().map(|((_, store), _)| store.as_str()).collect()
     }
 
     /// Records of a lane.

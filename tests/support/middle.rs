@@ -11,6 +11,7 @@ use weir::function::{Function, MODULE_BYTES_MAX, Pool};
 use weir::gateway::Gateway;
 use weir::record::Record;
 use weir::store::{Extent, LaneRecovered, Recovered};
+use weir::store_id::StoreId;
 use weir::strict::Faults;
 use weir::time::{Now, Stopwatch, TimeQuality};
 use weir::units::Bytes;
@@ -152,6 +153,7 @@ impl Middle {
             entries: entries.clone(),
             lanes: lanes.values().cloned().collect(),
             report: Default::default(),
+            store: StoreId::default(),
         };
         let mut effects = Effects::default();
         let gateway = Gateway::new(&config, functions, recovered, now, Box::new(Still), &mut effects)

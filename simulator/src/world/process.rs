@@ -174,7 +174,9 @@ impl Machine {
                 }
             }
             Item::Released { packet_id } => self.handle(now, Event::Released { packet_id })?,
-            Item::Confirmed { epoch, acks } => self.handle(now, Event::Confirmed { epoch, acks_through: acks })?,
+            Item::Confirmed { epoch, acks, completions } => {
+                self.handle(now, Event::Confirmed { epoch, acks_through: acks, completed_through: completions })?;
+            }
             Item::Dropped { count } => {
                 self.handle(now, Event::Lost { count })?;
                 around.ledger.lost(count);

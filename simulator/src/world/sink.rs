@@ -14,7 +14,7 @@ use weir::record::Record;
 
 use super::queue::{Answer, Happening, Queue};
 use super::schedule::Fault;
-use super::site::GATEWAY;
+use super::site::{GATEWAY, STORE};
 use crate::rng::Rng;
 use crate::upstream::Upstream;
 
@@ -199,7 +199,7 @@ impl Sinks {
         let mut document = Vec::new();
         envelope::write(
             SinkFormat::Json,
-            Origin { gateway: GATEWAY, lane: name, seq: sequence },
+            Origin { gateway: GATEWAY, store: STORE, lane: name, seq: sequence },
             &record,
             &mut document,
         );

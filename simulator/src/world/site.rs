@@ -20,6 +20,8 @@ use crate::rng::Rng;
 
 /// The gateway's id.
 pub const GATEWAY: &str = "world";
+/// The number of its store, as upstream is told it.
+pub const STORE: &str = "57042e00";
 /// What the triggers subscribe.
 pub const FILTER: &str = "site/+/temp";
 /// Event times this far in the future count as skewed.

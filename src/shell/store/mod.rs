@@ -25,6 +25,7 @@ use crate::config::StoreConfig;
 use crate::effect::{Effects, Release};
 use crate::keeper::{Keeper, Snapshot};
 use crate::store::{Batch, CommitError, Flush, Recovered, Settings, Stats, Store};
+use crate::store_id::StoreId;
 
 use identity::{Identity, Written};
 
@@ -132,6 +133,14 @@ impl StoreHandle {
         } else {
             identity.mark();
         }
+        // Where lanes go on, so does the number; where they begin again, it must be another than any that upstream has seen.
+        let begins = recovered.entries.is_empty() && recovered.lanes.iter().all(|lane| lane.next_seq <= 1);
+        match StoreId::of(&recovered.entries) {
+            None if begins && identity.has_held_data => identity.renumber(None),
+            None => {}
+            known => identity.renumber(known),
+        }
+        recovered.store = identity.store;
         report(dir, &recovered);
         let (jobs, todo) = jobs::sync_channel(JOBS_MAX);
         let (answers, answered) = mpsc::channel(2);
