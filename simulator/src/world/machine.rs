@@ -45,7 +45,7 @@ pub struct Machine {
     pub cut: (Survival, u64),
     /// It sleeps until then.
     pub asleep_until_us: u64,
-    /// Bits of the medium were flipped.
+    /// Bits of the medium were flipped, or could not be read when the store was opened.
     pub flips: u64,
     /// Processes that ended.
     pub deaths: u64,
@@ -138,7 +138,11 @@ impl Machine {
         let now_us = around.queue.now_us();
         let started_us = self.clocks.mono_us(now_us);
         let now = self.read_clocks(started_us, now_us);
-        let (store, mut recovered) = match Store::open(self.disk.clone(), NoKeyed, &self.settings()) {
+        let failed_reads = self.disk.failed_reads();
+        let opened = Store::open(self.disk.clone(), NoKeyed, &self.settings());
+        // What cannot be read then, with some patience, is as good as damaged: there is nobody to wait for.
+        self.flips += u64::from(failed_reads < self.disk.failed_reads());
+        let (store, mut recovered) = match opened {
             Ok(opened) => opened,
             Err(CommitError::Full) => return Err(Broken::new("opening needs room on the disk").into()),
             Err(CommitError::Failed(reason)) => return Err(self.failed("open", &reason)),

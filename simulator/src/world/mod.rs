@@ -127,12 +127,16 @@ impl World {
         let climate = Climate { clocks: rng.chance(0.3), flips: rng.chance(0.15), sessions: rng.chance(0.3) };
         let site = Site::draw(&mut rng, &mut Rng::fork(seed, 5), end_us, is_long);
         let scenario = draw_scenario(&mut rng, span_ms, is_long);
+        // What was thought of later has chance of its own, so that the others stay what they were.
+        let mut late = Rng::fork(seed, 5);
         let latency = |rng: &mut Rng| [100, 2_000, 50_000, 300_000][rng.below(4) as usize];
         let style = Style {
             is_v5: site.config.broker.version == MqttVersion::V5,
             ids_go_round: rng.chance(0.5),
             in_flight_max: [20, 100][rng.below(2) as usize],
+            again_max: [1, 4, u16::MAX, u16::MAX][late.below(4) as usize],
         };
+        let granted = site.granted(&mut late);
         let clocks = Clocks::new(!climate.clocks || rng.chance(0.5), rng.chance(0.5));
         let (broker_us, upstream_us) = (latency(&mut rng), latency(&mut rng));
         let confirm_after_us = [20_000, 2_000_000][rng.below(2) as usize];
@@ -141,7 +145,7 @@ impl World {
             queue: Queue::default(),
             fleet: Fleet::new(&scenario, seed, EPOCH_MS),
             published: 0,
-            broker: Broker::new(style, site.subscription(), site.config.broker.in_flight),
+            broker: Broker::new(style, granted, site.config.broker.in_flight),
             wire: Wire::new(Rng::fork(seed, 1), broker_us),
             machine: Machine::new(site, clocks, confirm_after_us),
             ledger: Ledger::default(),
@@ -401,6 +405,7 @@ impl World {
             }
             Fault::WriteFails(nth) => self.machine.disk.fail_write(nth),
             Fault::SyncFails(nth) => self.machine.disk.fail_sync(nth),
+            Fault::ReadsFail(times) => self.machine.disk.fail_reads("", 0..usize::MAX, times),
             Fault::Flip(pick) => self.machine.flip(pick),
             Fault::ClockStep(by_ms) => self.machine.clocks.step(now_us, by_ms),
             Fault::ClockDrift(ppm) => self.machine.clocks.drift(now_us, ppm),

@@ -32,6 +32,8 @@ const CONNECT_US_MAX: u64 = 200_000;
 const WRITE_US_MAX: u64 = 20_000;
 /// The store's thread looks after its reserve when it had nothing to do for so long.
 const IDLE_US: u64 = 200_000;
+/// A lane that could not be read is read again after this.
+const READ_RETRY_US: u64 = 1_000_000;
 /// Of so many events, one is followed by a look at everything.
 const LOOK_EVERY: u64 = 16;
 
@@ -447,6 +449,11 @@ impl Machine {
         let batch = match process.keeper.read(lane, from, bytes_max, &mut bytes) {
             Ok(batch) => batch,
             Err(CommitError::Full) => return Ok(Vec::new()),
+            // The sink tries again.
+            Err(CommitError::Failed(_)) if self.disk.has_failed() && !self.disk.is_down() => {
+                around.queue.after(READ_RETRY_US, Happening::Drain { boot: self.boot, lane });
+                return Ok(Vec::new());
+            }
             Err(CommitError::Failed(reason)) => return Err(self.failed("read", &reason)),
         };
         if let Some(lost) = batch.lost {

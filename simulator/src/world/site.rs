@@ -186,6 +186,15 @@ impl Site {
         asked
     }
 
+    /// What the broker makes of it: some grant less than is asked (MQTT 5.0 §3.9.3).
+    #[must_use]
+    pub fn granted(&self, rng: &mut Rng) -> Subscription {
+        let asked = self.subscription();
+        let less = [Qos::AtMostOnce, Qos::AtLeastOnce][rng.below(2) as usize];
+        let most = if rng.chance(0.1) { less } else { Qos::ExactlyOnce };
+        Subscription { qos: asked.qos.min(most), ..asked }
+    }
+
     /// The retained policy of a function's trigger.
     #[must_use]
     pub fn retained(&self, function: &str) -> RetainedPolicy {
