@@ -135,8 +135,7 @@ impl Machine {
         }
         self.disk.process_ended();
         let now_us = around.queue.now_us();
-        let started_us = self.clocks.mono_us(now_us);
-        let now = self.read_clocks(started_us, now_us);
+        let now = self.read_clocks(now_us, now_us);
         let (store, recovered) = match Store::open(self.disk.clone(), NoKeyed, &self.settings()) {
             Ok(opened) => opened,
             Err(CommitError::Full) => return Err(Broken::new("opening needs room on the disk").into()),
@@ -155,7 +154,7 @@ impl Machine {
         let lanes = gateway.outbox().lanes().len();
         let keeper = Keeper::new(store, names);
         self.process =
-            Some(Process::new(&self.site, gateway, keeper, effects, started_us, self.confirm_after_us, pool));
+            Some(Process::new(&self.site, gateway, keeper, effects, now_us, self.confirm_after_us, pool));
         for lane in 0..lanes {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }
