@@ -85,10 +85,15 @@ pub const STORE_BUFFER: Bytes = Bytes::kib(128);
 /// dead letters that is being replayed (256 KiB).
 pub const WATCH: Bytes = Bytes::kib(640);
 
-/// Duplicate marks that are kept at least, of 8 bytes each: in 3.1.1 the broker's own limit counts, however few messages we take
-/// at once.
-pub const MARKS_MIN: u64 = 1024;
-/// A duplicate mark as an entry: packet id, hash, its share of the key.
+/// Duplicate marks at most, one for each packet identifier: a broker may keep to no limit (3.1.1), or to none of ours.
+pub const MARKS_MAX: u64 = 65_535;
+/// One of them in memory: 8 bytes, and its share of a batch.
+pub const MARK: u64 = 12;
+/// One of them as an entry, of a broker that passes our limit: its hash, and its share of a run and of a batch.
+pub const MARK_BEYOND_ENTRY: u64 = 8;
+/// Batches of marks from which on small ones are joined.
+pub const MARK_BATCHES: u64 = 1024;
+/// A duplicate mark as an entry, as it is with a broker that keeps to our limit: packet id, hash, its share of the key.
 pub const MARK_ENTRY: u64 = 32;
 /// Any other small entry: a lane's head, a function's usage, the books.
 pub const SMALL_ENTRY: u64 = 512;

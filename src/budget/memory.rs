@@ -49,8 +49,12 @@ fn store(config: &Config, keyed: &Keyed, lines: &mut Vec<Line>) {
 }
 
 fn queues(config: &Config, lines: &mut Vec<Line>) {
-    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT + costs::MARKS_MIN * 8;
+    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT;
     lines.push(Line::new(STORE, "broker.in-flight", "slots, acks and marks of unacknowledged messages", slots));
+    // Not only in memory, but on their way to a snapshot, and to sled should that have missed something.
+    let copies = if config.store.sled { 1 + costs::MAP_FACTOR } else { 1 };
+    let marks = costs::MARKS_MAX * (costs::MARK + copies * costs::MARK_BEYOND_ENTRY);
+    lines.push(Line::new(STORE, "broker", "marks, should the broker keep to no limit of messages", marks));
     lines.push(Line::new(STORE, "broker.inbox-max", "messages received, not yet committed", config.inbox_max.0));
     link("broker", &config.broker, lines);
     let mut triggers = config.functions.iter().flat_map(|function| &function.triggers);
@@ -141,7 +145,7 @@ fn keys_max(function: &FunctionConfig, meter: &MeterSpec) -> String {
 
 /// Keyed state as entries: cells, function state, marks, books and lane heads.
 pub(super) fn keyed(config: &Config) -> Keyed {
-    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY + costs::MARKS_MIN * 8;
+    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY;
     // Of a function its usage, and where the period of it began.
     let fixed = (config.lanes.len() + 2 * config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
     let mut keyed = Keyed { bytes: marks + fixed, key: "broker.in-flight".to_owned() };

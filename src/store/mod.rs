@@ -15,6 +15,7 @@ pub mod mem_disk;
 pub mod overlay;
 mod read;
 mod recover;
+mod scan;
 pub mod segment;
 mod snapshot;
 pub mod survey;

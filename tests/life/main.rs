@@ -3,6 +3,7 @@
 #![cfg(feature = "shell")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod again;
 mod changes;
 mod disk;
 mod ends;
