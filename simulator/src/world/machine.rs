@@ -153,8 +153,7 @@ impl Machine {
         checks::full_step(&gateway, &self.site, self.disk.used())?;
         let lanes = gateway.outbox().lanes().len();
         let keeper = Keeper::new(store, names);
-        self.process =
-            Some(Process::new(&self.site, gateway, keeper, effects, now_us, self.confirm_after_us, pool));
+        self.process = Some(Process::new(&self.site, gateway, keeper, effects, now_us, self.confirm_after_us, pool));
         for lane in 0..lanes {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }
