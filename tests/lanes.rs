@@ -88,7 +88,7 @@ fn losses(ledger: &Ledger) -> (u64, u64) {
 
 /// Waits until all lanes are empty and the loss records said; ends the gateway and returns what is upstream.
 fn collected(gateway: &mut Gateway, upstream: Upstream) -> (Ledger, Numbers) {
-    let numbers = gateway.wait_for("an empty lane", |numbers| numbers.waiting("telemetry") == 0.0);
+    let numbers = gateway.wait_for("an empty lane", |numbers| numbers.has_told_all("telemetry"));
     assert!(gateway.stop().success(), "{}", gateway.log());
     let delivered = numbers.get("lane_records_total{lane=\"telemetry\",outcome=\"delivered\"}");
     let ledger = upstream.collect(&[("telemetry", delivered as u64)]);
@@ -155,7 +155,7 @@ fn what_a_full_lane_drops_is_counted_and_every_gap_upstream_is_explained() {
             }
         }
         cloud.resume();
-        gateway.wait_for("an empty lane", |numbers| numbers.waiting("telemetry") == 0.0);
+        gateway.wait_for("an empty lane", |numbers| numbers.has_told_all("telemetry"));
     }
     send(&broker, sent + 1, sent + 1);
     sent += 1;
@@ -205,7 +205,7 @@ fn a_folder_that_cannot_be_written_is_told_and_its_records_wait() {
     let numbers = gateway.wait_for("the messages", |numbers| numbers.get("messages_received_total") == 50.0);
     assert_eq!((numbers.waiting("telemetry"), numbers.get("sink_up{sink=\"cloud\"}")), (50.0, 0.0));
     fs::remove_file(gateway.path("upstream")).unwrap();
-    gateway.wait_for("an empty lane", |numbers| numbers.waiting("telemetry") == 0.0);
+    gateway.wait_for("an empty lane", |numbers| numbers.has_told_all("telemetry"));
     assert!(gateway.stop().success());
     let mut ledger = Ledger::default();
     ledger.take_files(&gateway.path("upstream"));

@@ -101,6 +101,12 @@ impl Lane {
         &self.totals
     }
 
+    /// Records that left undelivered, of which upstream is still to be told.
+    #[must_use]
+    pub fn losses_untold(&self) -> u64 {
+        self.losses.untold()
+    }
+
     /// Bytes on flash: a closed segment as a whole, the newest in whole pages.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -86,6 +86,12 @@ impl Losses {
         }
     }
 
+    /// Records of which upstream is still to be told.
+    pub fn untold(&self) -> u64 {
+        let told = self.telling.iter().flatten().map(|(_, lost)| lost);
+        self.untold.iter().chain(told).map(|lost| lost.records).sum()
+    }
+
     /// What is to be told for the reason.
     pub fn due(&mut self, reason: usize) -> Option<Lost> {
         let due = 0 < self.untold[reason].records && self.telling[reason].is_none();

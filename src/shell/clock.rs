@@ -138,6 +138,7 @@ pub async fn sleep_or_step(pause: Duration) {
         tokio::time::sleep(LOOK_EVERY.min(pause.saturating_sub(start.elapsed()))).await;
     }
 }
+
 fn wall_ms() -> WallMillis {
     let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     match SystemTime::now().duration_since(UNIX_EPOCH) {

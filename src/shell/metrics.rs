@@ -201,6 +201,10 @@ fn lanes(text: &mut Text, status: &Status<'_>) {
     for lane in &status.lanes {
         text.sample("lane_records_pending", &format!("lane=\"{}\"", lane.name), lane.records);
     }
+    text.family("lane_losses_untold", "gauge", "Records that left undelivered, of which upstream is still to be told");
+    for lane in &status.lanes {
+        text.sample("lane_losses_untold", &format!("lane=\"{}\"", lane.name), lane.losses_untold);
+    }
     text.family("lane_bytes", "gauge", "Bytes of the lane on flash");
     for lane in &status.lanes {
         text.sample("lane_bytes", &format!("lane=\"{}\"", lane.name), lane.bytes);

@@ -14,9 +14,9 @@ use crate::store_id::StoreId;
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Tail, split_body};
-use super::scan::Scan;
 use super::keyed::{Dirty, Image, Keyed};
 use super::lane_log::{Behind, LaneLog, dir};
+use super::scan::Scan;
 use super::segment::{Base, file_name};
 use super::snapshot::{Loaded, Snapshots};
 use super::{CommitError, Extent, FrameCache, Settings, Store};

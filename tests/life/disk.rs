@@ -173,7 +173,7 @@ fn full_and_free(kind: Kind, lane: &str) {
     }
     cloud.resume();
     let numbers = gateway.wait_for("all of it", |numbers| {
-        numbers.get("messages_received_total") == sent as f64 && numbers.waiting("telemetry") == 0.0
+        numbers.get("messages_received_total") == sent as f64 && numbers.has_told_all("telemetry")
     });
     assert!(gateway.stop().success(), "{}", gateway.log());
     assert_eq!(gateway.log().matches("is ready").count(), 1, "it never restarted");

@@ -67,7 +67,7 @@ fn a_lane_that_rolls_up_keeps_every_reading_within_its_bytes_over_a_crash() {
     let numbers = gateway.wait_for("everything upstream", |numbers| {
         numbers.get("messages_received_total") == (seconds * DEVICES) as f64
             && numbers.get("window_cells") == 0.0
-            && numbers.waiting("telemetry") == 0.0
+            && numbers.has_told_all("telemetry")
     });
     assert!(gateway.stop().success(), "{}", gateway.log());
     let outcome = |name: &str| numbers.get(&format!("lane_records_total{{lane=\"telemetry\",outcome=\"{name}\"}}"));

@@ -234,6 +234,11 @@ impl Numbers {
     pub fn waiting(&self, lane: &str) -> f64 {
         self.get(&format!("lane_records_pending{{lane=\"{lane}\"}}"))
     }
+
+    /// Nothing of the lane waits, and upstream has been told of every loss.
+    pub fn has_told_all(&self, lane: &str) -> bool {
+        self.waiting(lane) == 0.0 && self.get(&format!("lane_losses_untold{{lane=\"{lane}\"}}")) == 0.0
+    }
 }
 
 /// The folder of an example function, built by `cargo xtask functions`.

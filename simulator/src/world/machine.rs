@@ -136,8 +136,7 @@ impl Machine {
         }
         self.disk.process_ended();
         let now_us = around.queue.now_us();
-        let started_us = self.clocks.mono_us(now_us);
-        let now = self.read_clocks(started_us, now_us);
+        let now = self.read_clocks(now_us, now_us);
         let failed_reads = self.disk.failed_reads();
         let opened = Store::open(self.disk.clone(), NoKeyed, &self.settings());
         // What cannot be read then, with some patience, is as good as damaged: there is nobody to wait for.
@@ -160,8 +159,7 @@ impl Machine {
         checks::full_step(&gateway, &self.site, self.disk.used())?;
         let lanes = gateway.outbox().lanes().len();
         let keeper = Keeper::new(store, names);
-        self.process =
-            Some(Process::new(&self.site, gateway, keeper, effects, started_us, self.confirm_after_us, pool));
+        self.process = Some(Process::new(&self.site, gateway, keeper, effects, now_us, self.confirm_after_us, pool));
         for lane in 0..lanes {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }

@@ -414,7 +414,6 @@ impl World {
             Fault::Suspend(for_us) => {
                 if self.machine.asleep_until_us <= now_us {
                     self.machine.asleep_until_us = now_us + for_us;
-                    self.machine.clocks.slept(for_us);
                     // No connection outlives a sleep.
                     self.queue.after(for_us, Happening::UpstreamOver);
                 }

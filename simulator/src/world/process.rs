@@ -422,7 +422,7 @@ impl Machine {
         let now_us = around.queue.now_us();
         let Some(process) = &mut self.process else { return };
         let deadline = process.gateway.deadline(now).into_iter().chain(process.cycle.deadline()).min();
-        let Some(due_us) = deadline.map(|mono_us| self.clocks.at_us(process.started_us + mono_us)) else { return };
+        let Some(due_us) = deadline.map(|mono_us| process.started_us + mono_us) else { return };
         // A deadline that has passed and is still there would wake for ever within one moment.
         let due_us = due_us.max(now_us + 1000);
         if process.wake_us.is_none_or(|planned| due_us < planned) {
