@@ -490,6 +490,11 @@ impl Function {
         self.host_mut().state.commit();
     }
 
+    /// What the last call put (`Some`) and deleted, in order of the keys' first change; empty once it is committed.
+    pub fn staged_state(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.host().state.staged()
+    }
+
     /// Hands out each key that changed since the last time with its value (`None`: deleted).
     pub fn drain_dirty_state(&mut self, take: &mut TakeChange<'_>) {
         self.host_mut().state.drain_dirty(take);
