@@ -28,6 +28,7 @@ pub mod dead_letter;
 pub mod window;
 pub mod envelope;
 pub mod harness;
+pub mod tape;
 pub mod trigger;
 pub mod marks;
 pub mod subscribed;

@@ -566,7 +566,9 @@ fn no_instance(reason: &dyn fmt::Display) -> CallError {
     CallError::Broken { reason: reason.to_string() }
 }
 
-fn digest(bytes: &[u8]) -> u64 {
+/// [`Function::digest`] of a module.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> u64 {
     fnv1a(FNV_BASIS, bytes)
 }
 

@@ -71,6 +71,7 @@ impl Gateway {
             slots.push(Slot {
                 name,
                 version: manifest.version.clone(),
+                manifest: Box::new(manifest.clone()),
                 function,
                 keep_prefix: manifest.keep_prefix.clone(),
                 report: function_config.report,
@@ -111,6 +112,8 @@ impl Gateway {
             bytes: Vec::new(),
             scratch: Scratch::default(),
             stopwatch,
+            tape: None,
+            recordings: 0,
             slots,
         };
         gateway.recover(recovered, now, effects);

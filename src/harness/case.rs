@@ -181,9 +181,8 @@ impl Case {
             toml::Value::Boolean(flag) => Ok(flag.to_string()),
             _ => Err("is no text, number or truth value".to_owned()),
         };
-        let setting = |(key, value): (&'_ String, &toml::Value)| {
-            text(value).map_err(|why| format!("config.{key} {why}"))
-        };
+        let setting =
+            |(key, value): (&'_ String, &toml::Value)| text(value).map_err(|why| format!("config.{key} {why}"));
         self.config.iter().map(|(key, value)| Ok((key.as_str(), setting((key, value))?))).collect()
     }
 }
@@ -253,7 +252,8 @@ fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let digits = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).map(|digit| digit as u8));
     let digits: Option<Vec<u8>> = digits.collect();
     let digits = digits.filter(|digits| digits.len().is_multiple_of(2));
-    let digits = digits.ok_or_else(|| format!("`{}` is no whole number of bytes in hexadecimal", text.escape_debug()))?;
+    let digits =
+        digits.ok_or_else(|| format!("`{}` is no whole number of bytes in hexadecimal", text.escape_debug()))?;
     Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 

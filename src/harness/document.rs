@@ -140,7 +140,9 @@ impl Event {
             return Err("has several of `payload`, `text` and `base64`; it wants one".to_owned());
         }
         match &self.base64 {
-            Some(text) if base64::decode(text).is_none() => Err("`base64` is no base64 (RFC 4648 §4, padded)".to_owned()),
+            Some(text) if base64::decode(text).is_none() => {
+                Err("`base64` is no base64 (RFC 4648 §4, padded)".to_owned())
+            }
             _ => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ pub mod case;
 pub mod document;
 pub mod outcome;
 pub mod play;
+pub mod recording;
 
 pub use case::{Case, Step};
 pub use document::{Blob, Event};

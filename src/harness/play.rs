@@ -50,13 +50,13 @@ pub fn play(case: &Case, manifest: &Manifest, wasm: &[u8], watch: &mut dyn Stopw
     let mut played = Played::default();
     let mut manifest = manifest.clone();
     let configured = case.settings().and_then(|settings| configure(&mut manifest, settings));
-    let loaded = configured
-        .and_then(|()| Harness::load(manifest, wasm, 0, watch).map_err(|error| error.to_string()));
+    let loaded = configured.and_then(|()| Harness::load(manifest, wasm, 0, watch).map_err(|error| error.to_string()));
     let mut harness = match (loaded, &case.refused) {
         (Ok(harness), None) => harness,
         (Err(why), Some(reason)) if why.contains(reason) => return played,
         (loaded, reason) => {
-            let expected = reason.as_ref().map_or_else(|| "it loads".to_owned(), |reason| format!("refused: …{reason}…"));
+            let expected =
+                reason.as_ref().map_or_else(|| "it loads".to_owned(), |reason| format!("refused: …{reason}…"));
             let got = loaded.err().map_or_else(|| "it loads".to_owned(), |why| format!("refused: {why}"));
             played.refused = Some(Difference { what: "load".to_owned(), expected, got });
             return played;
@@ -84,7 +84,8 @@ pub fn play(case: &Case, manifest: &Manifest, wasm: &[u8], watch: &mut dyn Stopw
 fn differences(step: &Step, event: &Event, outcome: &Outcome, harness: &Harness) -> Vec<Difference> {
     let mut found = Vec::new();
     verdict(step, outcome, &mut found);
-    let emits: Vec<_> = step.emits.iter().map(|emit| (emit.topic.clone(), Blob(emit.payload.clone().into_bytes()))).collect();
+    let emits: Vec<_> =
+        step.emits.iter().map(|emit| (emit.topic.clone(), Blob(emit.payload.clone().into_bytes()))).collect();
     let got: Vec<_> = outcome.emits.iter().map(|emit| (emit.topic.clone(), emit.payload.clone())).collect();
     lists("emits", &emits, &got, |(topic, payload)| format!("{topic} {}", payload.shown()), &mut found);
     meters(step, event, outcome, &mut found);
@@ -96,7 +97,8 @@ fn differences(step: &Step, event: &Event, outcome: &Outcome, harness: &Harness)
     if let Some(expected) = &step.state {
         // What the call changed is committed by now.
         let state = harness.function().state_entries();
-        let got: Vec<_> = state.map(|(key, value)| (String::from_utf8_lossy(key).into_owned(), to_hex(value))).collect();
+        let got: Vec<_> =
+            state.map(|(key, value)| (String::from_utf8_lossy(key).into_owned(), to_hex(value))).collect();
         let expected: Vec<_> = expected.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         lists("state", &expected, &got, |(key, value)| format!("{key} = {value}"), &mut found);
     }
