@@ -516,6 +516,12 @@ impl Function {
         self.host().state.used()
     }
 
+    /// Its largest linear memory since it was loaded.
+    #[must_use]
+    pub fn memory_peak(&self) -> Bytes {
+        self.host().limiter.peak()
+    }
+
     /// What it used so far.
     #[must_use]
     pub const fn usage(&self) -> &Usage {

@@ -183,8 +183,12 @@ impl Event {
             EventKind::Interval => format!("interval{time}"),
             EventKind::Message => {
                 let payload = Blob(self.payload_bytes()).shown();
-                let device = crate::printable::Escaped(self.device());
-                format!("{} of {device}{time}: {payload}", crate::printable::Escaped(&self.topic))
+                let topic = if self.topic.is_empty() { "a message without a topic" } else { &self.topic };
+                let device = match &self.device {
+                    Some(device) if *device != self.topic => format!(" of {}", crate::printable::Escaped(device)),
+                    _ => String::new(),
+                };
+                format!("{}{device}{time}: {payload}", crate::printable::Escaped(topic))
             }
         }
     }

@@ -158,7 +158,7 @@ impl Outcome {
             logs: log_of(function),
             state: function.staged_state().map(change).collect(),
             fuel,
-            memory: function.usage().peak_memory,
+            memory: function.memory_peak().0,
         }
     }
 

@@ -62,7 +62,7 @@ pub fn play(case: &Case, manifest: &Manifest, wasm: &[u8], watch: &mut dyn Stopw
             return played;
         }
     };
-    played.memory = harness.function().usage().peak_memory;
+    played.memory = harness.function().memory_peak().0;
     for (index, step) in case.step.iter().enumerate() {
         let event = step.event(case.codec);
         for _ in 0..step.repeat {

@@ -10,7 +10,6 @@ use super::super::{EXIT_CONFIG, EXIT_UNAVAILABLE, modules, place, say};
 use super::{only_dir, or_here, unknown};
 use crate::manifest::Manifest;
 use crate::shell::toolchain::{self, Language, Source, Trouble};
-use crate::units::Bytes;
 
 pub(super) fn parse(parser: &mut Parser) -> Result<Option<PathBuf>, WrongUse> {
     let mut dir = None;
@@ -57,7 +56,6 @@ pub(super) fn build(folder: &Path) -> ExitCode {
 /// Whether a gateway takes it.
 fn loads(manifest: &Manifest, wasm: &[u8]) -> Result<ExitCode, String> {
     let function = modules::load_one(manifest, wasm).map_err(|why| format!("a gateway refuses it: {why}"))?;
-    let memory = Bytes(function.usage().peak_memory);
-    say(&format!("memory {memory} of {}, {}\n", manifest.limits.memory, function.reset()));
+    say(&format!("memory {} of {}, {}\n", function.memory_peak(), manifest.limits.memory, function.reset()));
     Ok(ExitCode::SUCCESS)
 }

@@ -135,16 +135,19 @@ fn copy(options: &Options, found: &Found, written: &mut Written) -> Result<Strin
         let lines = answer["lines"].as_str().unwrap_or_default();
         for line in lines.lines() {
             let is_call = line.starts_with("{\"call\"");
-            let full = options.bytes_max.0 < written.bytes + line.len() as u64 + END_BYTES;
-            if is_call && (full || written.calls == options.calls_max) {
+            let full = is_call && options.bytes_max.0 < written.bytes + line.len() as u64 + END_BYTES;
+            if !full {
+                written.text(line).map_err(failed)?;
+                written.calls += u64::from(is_call);
+            }
+            if full || (is_call && written.calls == options.calls_max) {
                 let reason = if full { "--bytes-max is reached" } else { "--calls is reached" };
+                // Whatever it still has is not wanted; should it not hear this, it forgets the recording by itself.
                 let _ = asked(&json!({ "do": "record-take", "id": id, "end": true }));
                 let end = End { reason: reason.to_owned(), calls: written.calls };
                 written.line(&Line::End(end)).map_err(failed)?;
                 return Ok(reason.to_owned());
             }
-            written.text(line).map_err(failed)?;
-            written.calls += u64::from(is_call);
         }
         if answer["ended"] == true {
             let last = lines.lines().last().and_then(|line| serde_json::from_str::<Line>(line).ok());

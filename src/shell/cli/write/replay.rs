@@ -158,6 +158,11 @@ fn prepare(mut manifest: Manifest, wasm: &[u8], recorded: &Recorded) -> Result<(
         }
     }
     manifest.config.sort_unstable();
+    if manifest.name != recorded.name {
+        notes.push(format!("the recording is of `{}`", recorded.name));
+        // The name stands in what is kept, where the manifest says nothing else.
+        manifest.rename(&recorded.name);
+    }
     if recorded.warm {
         notes.push("the function was `warm`: what it kept in memory when the recording began is not known".to_owned());
     }
@@ -234,7 +239,9 @@ impl Lines {
             }
         }
         let names: Vec<String> = functions.iter().map(|function| function.name.clone()).collect();
-        functions.into_iter().find(|function| function.name == name).ok_or_else(|| {
+        // A recording of one function is meant for whatever is named.
+        let only = functions.len() == 1;
+        functions.into_iter().find(|function| only || function.name == name).ok_or_else(|| {
             let names = escaped(&names.join(", "));
             (format!("{}: has no calls of `{name}`; its functions: {names}", self.path.display()), EXIT_CONFIG)
         })

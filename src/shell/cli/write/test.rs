@@ -21,8 +21,6 @@ use crate::units::Bytes;
 const CASE_BYTES_MAX: u64 = 1 << 20;
 /// Most cases of a function.
 const CASES_MAX: usize = 10_000;
-/// Longest name of a case in the table.
-const NAME_WIDTH: usize = 72;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Options {
@@ -112,8 +110,10 @@ pub(super) fn test(options: &Options) -> ExitCode {
         });
         say(&format!("{}\n", ascii(&document.to_string())));
     } else {
-        let mut text = format!("{}\n", title(&manifest, &wasm, digest));
-        run.iter().for_each(|ran| text += &row(ran, &manifest));
+        let limits = &manifest.limits;
+        let title = title(&manifest, &wasm, digest);
+        let mut text = format!("{title}; limits: fuel {}, memory {}\n", limits.fuel, limits.memory);
+        run.iter().for_each(|ran| text += &row(ran));
         text += &format!("{} passed, {failed} failed, in {} ms\n", run.len() - failed, millis(took_us));
         say(&text);
     }
@@ -155,19 +155,18 @@ fn millis(us: u64) -> String {
     format!("{}.{:02}", us / 1000, us % 1000 / 10)
 }
 
-fn row(ran: &Ran, manifest: &Manifest) -> String {
+fn row(ran: &Ran) -> String {
     let mark = if ran.holds() { "ok  " } else { "FAIL" };
-    let mut text = format!("  {mark}  {:NAME_WIDTH$}", escaped(&ran.name));
-    if ran.faulty.is_none() {
-        text += &format!(
-            "  fuel {:>7} of {}, memory {}, {} ms",
+    let mut text = match &ran.faulty {
+        Some(_) => format!("  {mark}  {}\n", escaped(&ran.name)),
+        None => format!(
+            "  {mark}  fuel {:>8}  memory {:>8}  {:>8} ms  {}\n",
             ran.played.fuel_max,
-            manifest.limits.fuel,
-            Bytes(ran.played.memory),
-            millis(ran.time_us)
-        );
-    }
-    text.push('\n');
+            Bytes(ran.played.memory).to_string(),
+            millis(ran.time_us),
+            escaped(&ran.name)
+        ),
+    };
     let indented = |text: &str| -> String { text.lines().map(|line| format!("          {line}\n")).collect() };
     if let Some(why) = &ran.faulty {
         text += &indented(&format!("{}: {why}", ran.file.display()));
