@@ -1,4 +1,4 @@
-// weir.ts: functions for a weir gateway in AssemblyScript. ABI version 1; ../abi/README.md is the specification, this its declaration.
+// weir.ts: functions for a weir gateway in AssemblyScript. ABI version 1; functions/abi/README.md is the specification, this its declaration.
 //
 // - A function re-exports `weir_abi` and `weir_buf`, and exports `on_start` (optional), `on_event` and `on_interval` as its triggers need:
 //   `export { weir_abi, weir_buf } from "weir"`. Handlers return a verdict, or a code below zero: a dead letter.

@@ -1,4 +1,4 @@
-//! weir.zig: functions for a weir gateway in Zig. ABI version 1; ../abi/README.md is the specification, this its declaration.
+//! weir.zig: functions for a weir gateway in Zig. ABI version 1; functions/abi/README.md is the specification, this its declaration.
 //!
 //! - No allocator, no standard library at run time. A function is `comptime { weir.function(512, handlers) }`, with `handlers`
 //!   a struct of `on_start` (optional), `on_event` and `on_interval`, as far as its triggers need them.

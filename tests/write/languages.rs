@@ -105,3 +105,23 @@ export function on_event(event: Event): i32 { return deeper(event.device_len) + 
 fn a_function_in_assemblyscript_starts_whole_and_names_where_it_broke() {
     starts_whole("assemblyscript", ASSEMBLYSCRIPT, &["own/on_event"]);
 }
+
+/// What the examples do not use of an SDK is used here. (Rust's has `functions/selftest`.)
+#[test]
+fn every_sdk_makes_every_call_of_the_host() {
+    let everything = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/write/everything");
+    for (language, ending) in [("c", "c"), ("zig", "zig"), ("assemblyscript", "ts")] {
+        let place = tempfile::tempdir().unwrap();
+        if !build(place.path(), language) {
+            continue;
+        }
+        let own = place.path().join("own");
+        for file in ["function.toml", &format!("everything.{ending}")] {
+            fs::copy(everything.join(file), own.join(file)).unwrap();
+        }
+        fs::remove_file(own.join(format!("own.{ending}"))).unwrap();
+        run(place.path(), "build own", "").ends(0);
+        let line = format!("test own --cases {}", everything.join("cases").display());
+        run(place.path(), &line, "").ends(0).says(&["1 passed, 0 failed"]);
+    }
+}

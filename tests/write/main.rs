@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod cases;
+mod guide;
 mod languages;
 mod recording;
 #[path = "../support/mod.rs"]

@@ -23,10 +23,12 @@ const FLAGS: [&str; 11] = [
 /// The compiler: `$WEIR_ASC`, that of the function's `node_modules` or one above it, or one in `PATH`.
 #[must_use]
 pub fn find(folder: &Path) -> Option<PathBuf> {
+    // It is run from within the folder, so its path must not be relative.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     if let Some(file) = std::env::var_os("WEIR_ASC") {
-        return Some(file.into());
+        return Some(absolute(file.into()));
     }
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let folder = absolute(folder.to_owned());
     let near = folder.ancestors().map(|folder| folder.join("node_modules/.bin/asc")).find(|file| file.is_file());
     near.or_else(|| find_program("asc"))
 }

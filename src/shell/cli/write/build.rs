@@ -44,7 +44,11 @@ pub(super) fn build(folder: &Path) -> ExitCode {
         Err(Trouble::Failed(why)) => return refuse(&why, place::EXIT_WARNING),
     };
     let module = folder.join(&manifest.module);
-    let placed = std::fs::read(&compiled.module).and_then(|wasm| std::fs::write(&module, &wasm).map(|()| wasm));
+    let place = |wasm: Vec<u8>| {
+        std::fs::create_dir_all(module.parent().unwrap_or(folder))?;
+        std::fs::write(&module, &wasm).map(|()| wasm)
+    };
+    let placed = std::fs::read(&compiled.module).and_then(place);
     let wasm = match placed {
         Ok(wasm) => wasm,
         Err(error) => return refuse(&format!("{}: {error}", module.display()), place::EXIT_WARNING),

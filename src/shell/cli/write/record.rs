@@ -5,6 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -82,7 +83,8 @@ pub(super) fn record(options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let mut open = OpenOptions::new();
-    open.write(true);
+    // It holds what devices sent.
+    open.write(true).mode(0o600);
     if options.force {
         open.create(true).truncate(true)
     } else {

@@ -138,6 +138,15 @@ mod tests {
     }
 
     #[test]
+    fn the_templates_are_small() {
+        let all = Language::ALL.into_iter().flat_map(|language| files(language, "a", true));
+        let texts: std::collections::BTreeSet<String> = all.map(|(_, text)| text).collect();
+        let bytes: usize = texts.iter().map(String::len).sum();
+        println!("templates and SDKs: {bytes} B");
+        assert!(bytes < 140_000, "{bytes} B");
+    }
+
+    #[test]
     fn the_rust_sdk_is_embedded_whole() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("functions/sdk/src");
         for file in std::fs::read_dir(folder).unwrap() {
