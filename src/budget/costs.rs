@@ -81,9 +81,10 @@ pub const SINK_WINDOW_FACTOR: u64 = 2;
 pub const LANE_EXTENT: u64 = 96;
 /// Buffer through which snapshots are written and the journal is replayed.
 pub const STORE_BUFFER: Bytes = Bytes::kib(128);
-/// The watch: touched stack and runtime of its thread (128 KiB), a metrics page being written and sent (256 KiB), and a portion of
-/// dead letters that is being replayed (256 KiB).
-pub const WATCH: Bytes = Bytes::kib(640);
+/// The watch: touched stack and runtime of its thread (128 KiB), a metrics page being written and sent (256 KiB), a portion of
+/// dead letters that is being replayed (256 KiB), and a recording: its tape (128 KiB) and a portion of it being handed out, twice in
+/// its form as an answer (256 KiB).
+pub const WATCH: Bytes = Bytes::kib(1024);
 
 /// Duplicate marks at most, one for each packet identifier: a broker may keep to no limit (3.1.1), or to none of ours.
 pub const MARKS_MAX: u64 = 65_535;

@@ -490,6 +490,11 @@ impl Function {
         self.host_mut().state.commit();
     }
 
+    /// What the last call put (`Some`) and deleted, in order of the keys' first change; empty once it is committed.
+    pub fn staged_state(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.host().state.staged()
+    }
+
     /// Hands out each key that changed since the last time with its value (`None`: deleted).
     pub fn drain_dirty_state(&mut self, take: &mut TakeChange<'_>) {
         self.host_mut().state.drain_dirty(take);
@@ -509,6 +514,12 @@ impl Function {
     #[must_use]
     pub fn state_used(&self) -> Bytes {
         self.host().state.used()
+    }
+
+    /// Its largest linear memory since it was loaded.
+    #[must_use]
+    pub fn memory_peak(&self) -> Bytes {
+        self.host().limiter.peak()
     }
 
     /// What it used so far.
@@ -561,7 +572,9 @@ fn no_instance(reason: &dyn fmt::Display) -> CallError {
     CallError::Broken { reason: reason.to_string() }
 }
 
-fn digest(bytes: &[u8]) -> u64 {
+/// [`Function::digest`] of a module.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> u64 {
     fnv1a(FNV_BASIS, bytes)
 }
 

@@ -160,6 +160,12 @@ impl State {
         self.changes.len()
     }
 
+    /// What the running invocation has put (`Some`) and deleted.
+    pub fn staged(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let bytes = |range: &Range<usize>| &self.arena[range.clone()];
+        self.changes.iter().map(move |change| (bytes(&change.key), change.value.as_ref().map(bytes)))
+    }
+
     /// Forgets what is staged.
     pub fn clear_staged(&mut self) {
         self.changes.clear();

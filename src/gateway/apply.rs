@@ -9,6 +9,7 @@ use crate::field::Fields;
 use crate::function::{CallError, EventKind, Invocation, Verdict};
 use crate::outbox::Offer;
 use crate::record::{Record, RecordKind};
+use crate::tape::Tape;
 use crate::time::Stopwatch;
 use crate::units::Bytes;
 use crate::window::FoldTime;
@@ -188,11 +189,16 @@ impl Slot {
         invocation: &Invocation<'_>,
         fields: &Fields,
         stopwatch: &mut dyn Stopwatch,
+        tape: Option<&mut Tape>,
         effects: &mut Effects,
     ) -> Result<Verdict, CallError> {
         self.usage_dirty = true;
         let (fuel, time_us) = (self.function.usage().fuel, self.function.usage().time_us);
         let outcome = self.function.call(invocation, fields, stopwatch);
+        if let Some(tape) = tape {
+            let spent = self.function.usage().fuel - fuel;
+            tape.call(&self.manifest, &self.function, invocation, &outcome, spent);
+        }
         for line in self.function.staged().logs() {
             effects.say(log_level(line.level), &self.name, String::from_utf8_lossy(line.text).into_owned());
         }

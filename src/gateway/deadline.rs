@@ -54,6 +54,7 @@ impl Gateway {
         }
         self.close_windows(now, effects);
         self.tell_usage(now, effects);
+        self.forget_recording(now);
         let age_ms = self.timeline.age(now);
         self.dirty |= self.outbox.expire(age_ms, &mut self.books, &mut effects.releases);
     }
@@ -108,7 +109,13 @@ impl Gateway {
         let mut scratch = core::mem::take(&mut self.scratch);
         scratch.chain.clear();
         self.slots[slot].usage_dirty = true;
-        match self.slots[slot].call(&invocation, &Fields::default(), self.stopwatch.as_mut(), turn.effects) {
+        match self.slots[slot].call(
+            &invocation,
+            &Fields::default(),
+            self.stopwatch.as_mut(),
+            self.tape.as_mut(),
+            turn.effects,
+        ) {
             Ok(verdict) => {
                 self.apply(&mut turn, slot, verdict, &invocation, 0, &mut scratch.chain);
                 self.run_chain(&mut turn, &mut scratch);

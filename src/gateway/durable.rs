@@ -72,6 +72,7 @@ impl Gateway {
             slots.push(Slot {
                 name,
                 version: manifest.version.clone(),
+                manifest: Box::new(manifest.clone()),
                 function,
                 keep_prefix: manifest.keep_prefix.clone(),
                 report: function_config.report,
@@ -114,6 +115,8 @@ impl Gateway {
             bytes: Vec::new(),
             scratch: Scratch::default(),
             stopwatch,
+            tape: None,
+            recordings: 0,
             slots,
         };
         gateway.recover(recovered, now, effects);

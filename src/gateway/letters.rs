@@ -226,7 +226,7 @@ impl Gateway {
                 return self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, letter.hops);
             }
         };
-        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
+        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), self.tape.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, letter.hops, &mut scratch.chain),
             Err(error) => {
                 let (kind, what) = (error.kind().name(), error.to_string());

@@ -323,7 +323,7 @@ impl Gateway {
         self.skewed += u64::from(doubted);
         slot_of.misfits += doubts.numbers(slot_of, fields, &invocation);
         turn.calls += 1;
-        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
+        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), self.tape.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
             Err(error) => {
                 let what = error.to_string();

@@ -13,6 +13,7 @@ mod durable;
 mod letters;
 mod message;
 mod outlets;
+mod recording;
 mod routing;
 mod scans;
 mod status;
@@ -23,10 +24,12 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::field::Paths;
 use crate::function::Function;
+use crate::manifest::Manifest;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
 use crate::store_id::StoreId;
 use crate::subscribed::Subscribed;
+use crate::tape::Tape;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
 
@@ -45,6 +48,8 @@ use usage::{Period, Periods};
 struct Slot {
     name: String,
     version: String,
+    /// With what the site changes of it.
+    manifest: Box<Manifest>,
     function: Function,
     keep_prefix: String,
     report: bool,
@@ -92,6 +97,9 @@ pub struct Gateway {
     bytes: Vec<u8>,
     scratch: Scratch,
     stopwatch: Box<dyn Stopwatch>,
+    /// What somebody records of the calls, and how many have done so.
+    tape: Option<Tape>,
+    recordings: u64,
 }
 
 /// How values came to their windows, since the start.

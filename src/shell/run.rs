@@ -411,6 +411,12 @@ impl Loop {
                 let Parts { orders, gateway, store, .. } = &mut self.parts;
                 orders.begin(wanted, reply, gateway, store);
             }
+            Came::Asked(Order { request: Request::RecordBegin(functions), reply }) => {
+                let _ = reply.send(orders::begin_recording(&mut self.parts.gateway, now, functions));
+            }
+            Came::Asked(Order { request: Request::RecordTake { id, end }, reply }) => {
+                let _ = reply.send(orders::take_recording(&mut self.parts.gateway, now, id, end));
+            }
             Came::Gathered(gathered) => {
                 let Parts { orders, gateway, .. } = &mut self.parts;
                 orders.take(gathered, gateway, now, self.cycle.open());
