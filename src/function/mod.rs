@@ -31,7 +31,7 @@ pub use error::{CallError, Fault, LoadError, Scene};
 pub use event::{EventKind, Invocation, Seed};
 pub use host::Bindings;
 pub use limits::{GrowthRefused, MODULE_BYTES_MAX, Pool};
-pub use staged::{Emit, LogLine, MeterOp, Staged};
+pub use staged::{Emit, LogLine, METER_KEY_BYTES_MAX, MeterOp, Staged};
 pub use usage::{ErrorKind, Usage, UsageRecord};
 
 use core::fmt;
@@ -372,6 +372,7 @@ impl Function {
         let host = self.host_mut();
         host.staged.clear();
         host.state.clear_staged();
+        (host.view.misread, host.view.read) = (0, 0);
         if let Some(reason) = &self.broken {
             return Err(no_instance(reason));
         }
@@ -479,10 +480,18 @@ impl Function {
         0 < staged.emits().len() + staged.meters().len() + state.staged_len()
     }
 
-    /// The fields bound as numbers that are there and are no finite numbers.
-    pub fn misfits<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = (&'a Path, Value)> {
-        let bound = self.bindings.f64.iter().zip(&self.f64_paths).map(|(path, id)| (path, fields.value(*id)));
-        bound.filter(|(_, value)| value.kind() != FieldKind::Absent && !value.f64().is_some_and(f64::is_finite))
+    /// The fields that are there and are not what the function reads there: numbers that are none (true), and what the last call
+    /// found of another type by every getter that it tried (false).
+    pub fn misfits<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = (&'a Path, Value, bool)> {
+        let Bindings { f64, typed, .. } = &self.bindings;
+        let no_number = |value: &Value| value.kind() != FieldKind::Absent && !value.f64().is_some_and(f64::is_finite);
+        let numbers = f64.iter().zip(&self.f64_paths).map(|(path, id)| (path, fields.value(*id), true));
+        let view = &self.host().view;
+        let misread = view.misread & !view.read;
+        let others = typed.iter().zip(&self.typed_paths).enumerate();
+        let others = others.filter(move |(bit, _)| misread & 1 << bit != 0);
+        let others = others.map(|(_, (path, id))| (path, fields.value(*id), false));
+        numbers.filter(move |(_, value, _)| no_number(value)).chain(others)
     }
 
     /// What the last call put and deleted becomes the durable state, and dirty.

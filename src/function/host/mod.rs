@@ -174,6 +174,9 @@ pub(super) struct View {
     pub values: Vec<Value>,
     /// State of the generator behind `random`.
     pub random: u64,
+    /// Fields of `values`, a bit each, that were read as what they are not, and those that were read as what they are.
+    pub misread: u64,
+    pub read: u64,
 }
 
 /// What the manifest says about host calls.
