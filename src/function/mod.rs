@@ -19,6 +19,7 @@ pub mod image;
 pub mod limits;
 pub mod names;
 pub mod prescan;
+mod refused;
 pub mod rewrite;
 pub mod staged;
 pub mod state;
@@ -31,6 +32,7 @@ pub use error::{CallError, Fault, LoadError, Scene};
 pub use event::{EventKind, Invocation, Seed};
 pub use host::Bindings;
 pub use limits::{GrowthRefused, MODULE_BYTES_MAX, Pool};
+pub use refused::Bound;
 pub use staged::{Emit, LogLine, METER_KEY_BYTES_MAX, MeterOp, Staged};
 pub use usage::{ErrorKind, Usage, UsageRecord};
 
@@ -42,6 +44,7 @@ use self::guest::{Allowance, Guest, Halt, Program};
 use self::host::{Call, CallSet, Host, Phase};
 use self::image::Image;
 use self::limits::Limiter;
+use self::refused::Refusals;
 use self::state::TakeChange;
 use crate::field::{FieldKind, Fields, Path, PathId, Paths, Value};
 use crate::manifest::{InstancePolicy, Manifest};
@@ -106,6 +109,7 @@ pub struct Function {
     keep_prefix_len: usize,
     fuel: Fuel,
     time: Millis,
+    refusals: Refusals,
     program: Program,
     body: Body,
     reset: Reset,
@@ -161,6 +165,7 @@ impl Function {
             keep_prefix_len: manifest.keep_prefix.len(),
             fuel: manifest.limits.fuel,
             time: manifest.limits.time,
+            refusals: Refusals::new(manifest),
             program,
             body: Body::Gone(Box::new(host)),
             reset: Reset::Warm,
@@ -357,7 +362,7 @@ impl Function {
             verdict::DROP => return Ok(Verdict::Drop),
             verdict::DONE => return Ok(Verdict::Done),
             verdict::KEEP if kind == EventKind::Message => return Ok(Verdict::Keep),
-            ..0 => CallError::Refused { code: number },
+            ..0 => CallError::Refused { code: number, why: self.refusals.words(number, self.host().view.bound) },
             _ => CallError::BadVerdict { verdict: number },
         };
         // The guest returned in good order, so the image may be copied back; a warm instance must forget the event.
@@ -372,7 +377,7 @@ impl Function {
         let host = self.host_mut();
         host.staged.clear();
         host.state.clear_staged();
-        (host.view.misread, host.view.read) = (0, 0);
+        (host.view.misread, host.view.read, host.view.bound) = (0, 0, None);
         if let Some(reason) = &self.broken {
             return Err(no_instance(reason));
         }
@@ -512,6 +517,12 @@ impl Function {
     /// The durable state, in order of keys.
     pub fn state_entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.host().state.iter()
+    }
+
+    /// Bytes of durable state that the function may have.
+    #[must_use]
+    pub const fn state_max(&self) -> Bytes {
+        self.refusals.state_max()
     }
 
     /// Bytes of durable state in use, as the quota counts them.
