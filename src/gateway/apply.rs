@@ -19,6 +19,9 @@ const LETTER_DIVISOR: usize = 4;
 /// What is left of a larger one.
 const CUT_PAYLOAD_MAX: usize = 4096;
 
+/// From here on, in percent of its bound, a function's durable state is said to fill.
+const STATE_WARN_PERCENT: u64 = 80;
+
 /// What went wrong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Failure<'a> {
@@ -73,6 +76,17 @@ impl Gateway {
         }
         outlets.course.absorbed |= verdict == Verdict::Done && function.left_something();
         function.commit_state();
+        let (used, max) = (function.state_used(), function.state_max());
+        if max.0.saturating_mul(STATE_WARN_PERCENT) <= used.0.saturating_mul(100)
+            && 0 < max.0
+            && let Some(more) = self.complaints.due(Some(slot), "state-quota", *now)
+        {
+            let text = format!(
+                "durable state holds {used} of {max} (function.limits.state); once it is full, events that need more become dead \
+                 letters{more}"
+            );
+            effects.say(log::Level::Warn, name, text);
+        }
         if core::mem::take(&mut turn.course.hop_limited) {
             self.hop_limited += 1;
             let what =

@@ -1,4 +1,4 @@
-//! What of a message is doubted and not refused: a field that is no number where the function reads one, and a time that cannot be.
+//! What of a message is doubted and not refused: a field of another type than the function reads there, and a time that cannot be.
 //!
 //! - Each is counted, and said in the log with function, field, topic and what stood there, by the measure of [`Complaints`].
 //! - A field that is absent is no doubt: payloads may differ. A time of arrival is taken in place of one that is not believed.
@@ -57,14 +57,16 @@ impl Doubts<'_> {
         true
     }
 
-    /// Counts the fields that the function reads as numbers and that are there, but no finite numbers.
-    pub fn numbers(&mut self, slot: &Slot, fields: &Fields, invocation: &Invocation<'_>) -> u64 {
+    /// Counts the fields that are there and not what the function, which has been called, reads there.
+    pub fn misfits(&mut self, slot: &Slot, fields: &Fields, invocation: &Invocation<'_>) -> u64 {
         let mut count = 0;
-        for (path, value) in slot.function.misfits(fields) {
+        for (path, value, as_number) in slot.function.misfits(fields) {
             count += 1;
-            self.say("not-a-number", &slot.name, invocation, path, value, &|| {
-                "is no finite number; the function finds none there".to_owned()
-            });
+            let (kind, what) = match as_number {
+                true => ("not-a-number", "is no finite number; the function finds none there"),
+                false => ("wrong-type", "is of another type than the function reads there"),
+            };
+            self.say(kind, &slot.name, invocation, path, value, &|| what.to_owned());
         }
         count
     }
@@ -101,7 +103,8 @@ fn believed(value: Value, field: &TimeField, now: Now, skew_max_ms: i64) -> Opti
     (earliest as f64 <= ms && ms < latest as f64).then_some(ms as WallMillis)
 }
 
-fn shown(value: Value, payload: &[u8]) -> String {
+/// A value for the log, short and escaped.
+pub(super) fn shown(value: Value, payload: &[u8]) -> String {
     match value.kind() {
         FieldKind::Absent => "nothing".to_owned(),
         FieldKind::Null => "null".to_owned(),

@@ -183,7 +183,7 @@ impl Gateway {
         }
         match slot {
             // It was called: the letter has what with.
-            Some(slot) if named.is_some() && letter.kind != "malformed" => Ok(Way::Call(slot)),
+            Some(slot) if named.is_some() && !matches!(&*letter.kind, "malformed" | "no-device") => Ok(Way::Call(slot)),
             slot => self.listeners_of(letter, slot).map(Way::Wake),
         }
     }

@@ -8,6 +8,7 @@
 mod apply;
 mod complaints;
 mod deadline;
+mod device;
 mod doubts;
 mod durable;
 mod letters;

@@ -256,7 +256,7 @@ fn functions(text: &mut Text, status: &Status<'_>) {
         text,
         "function_misfits_total",
         "counter",
-        "Fields that it reads as numbers and that were no finite numbers",
+        "Fields that were there and of another type than the function reads there",
         &|f| f.misfits,
     );
     per_function(text, "function_state_bytes", "gauge", "Durable state", &|f| f.state_bytes);
