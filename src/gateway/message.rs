@@ -324,7 +324,8 @@ impl Gateway {
         }
         self.skewed += u64::from(doubted);
         turn.calls += 1;
-        let outcome = self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), self.tape.as_mut(), turn.effects);
+        let outcome =
+            self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), self.tape.as_mut(), turn.effects);
         let slot_of = &mut self.slots[slot];
         let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
         slot_of.misfits += doubts.misfits(slot_of, fields, &invocation);

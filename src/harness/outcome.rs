@@ -247,7 +247,7 @@ pub(super) fn lists<T: PartialEq>(
 impl Failure {
     fn of(error: &CallError) -> Self {
         let code = match error {
-            CallError::Refused { code } => Some(*code),
+            CallError::Refused { code, .. } => Some(*code),
             _ => None,
         };
         Self { kind: error.kind().name().to_owned(), code, text: error.to_string() }
