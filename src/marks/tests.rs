@@ -1,3 +1,5 @@
+//! Marks: what is a duplicate, what leaves when, what a restart finds.
+
 use std::collections::BTreeMap;
 
 use super::*;
