@@ -81,9 +81,10 @@ pub const SINK_WINDOW_FACTOR: u64 = 2;
 pub const LANE_EXTENT: u64 = 96;
 /// Buffer through which snapshots are written and the journal is replayed.
 pub const STORE_BUFFER: Bytes = Bytes::kib(128);
-/// The watch: touched stack and runtime of its thread (128 KiB), a metrics page being written and sent (256 KiB), and a portion of
-/// dead letters that is being replayed (256 KiB).
-pub const WATCH: Bytes = Bytes::kib(640);
+/// The watch: touched stack and runtime of its thread (128 KiB), a metrics page being written and sent (256 KiB), a portion of
+/// dead letters that is being replayed (256 KiB), and a recording: its tape (128 KiB) and a portion of it being handed out, twice in
+/// its form as an answer (256 KiB).
+pub const WATCH: Bytes = Bytes::kib(1024);
 
 /// Duplicate marks at most, one for each packet identifier: a broker may keep to no limit (3.1.1), or to none of ours.
 pub const MARKS_MAX: u64 = 65_535;
@@ -102,6 +103,8 @@ pub const COMMIT_MS_MIN: u64 = 5;
 
 /// Smallest write of flash, and the alignment of frames.
 pub const FLASH_PAGE: u64 = 4096;
+/// Groups and carried records of one pass that rolls a lane up: some 2,000 pairs of meter and key.
+pub const ROLL_UP: Bytes = Bytes::mib(1);
 /// Segments kept as ballast, so that the gateway can always commit its own bookkeeping.
 pub const RESERVE_SEGMENTS: u64 = 2;
 /// sled's folder when empty, and per byte of keyed state. Measured: 5 to 21 MiB for 1 to 4 MB.

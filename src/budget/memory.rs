@@ -1,6 +1,6 @@
 //! Resident memory, line by line.
 
-use crate::config::{Config, FunctionConfig, MqttConnection, SinkKind, Trigger};
+use crate::config::{Config, Drain, FullPolicy, FunctionConfig, LaneConfig, MqttConnection, SinkKind, Trigger};
 use crate::manifest::MeterSpec;
 use crate::units::Bytes;
 
@@ -66,6 +66,10 @@ fn queues(config: &Config, lines: &mut Vec<Line>) {
         let buffers = costs::SINK_READ.0 * (1 + costs::SINK_WINDOW_FACTOR);
         match &sink.kind {
             SinkKind::Mqtt { connection, .. } => {
+                // A lane that drains live first reads in two places.
+                let is_split =
+                    |lane: &LaneConfig| lane.drain == Drain::LiveFirst && lane.sink.as_ref() == Some(&sink.name);
+                let buffers = buffers + if config.lanes.iter().any(is_split) { costs::SINK_READ.0 } else { 0 };
                 let window = buffers + u64::from(connection.in_flight) * costs::MESSAGE_SLOT;
                 lines.push(Line::new(STORE, format!("{key}.in-flight"), "records read and on their way", window));
                 link(&key, connection, lines);
@@ -79,6 +83,11 @@ fn queues(config: &Config, lines: &mut Vec<Line>) {
         let segments = lane.bytes_max.0.div_ceil(config.store.segment_bytes.0.max(1)) + 1;
         let key = format!("lane.{}.bytes-max", lane.name);
         lines.push(Line::new(STORE, key, "index of the lane's segments", segments * costs::LANE_EXTENT));
+        if lane.full == FullPolicy::RollUp {
+            // What is read, gathered, and appended.
+            let pass = costs::ROLL_UP.0 + costs::ROLL_UP.0 / 4 + costs::SINK_READ.0;
+            lines.push(Line::new(STORE, format!("lane.{}.full", lane.name), "aggregates being rolled up", pass));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod disk;
 mod ends;
 mod filters;
 mod many;
+mod roll_up;
 #[path = "../support/mod.rs"]
 mod support;
 

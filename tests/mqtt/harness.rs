@@ -290,7 +290,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
-            cut: watch::Sender::default(),
+            cut: watch::Sender::new(()),
             deaf: Arc::default(),
             old: Arc::default(),
         };

@@ -1,8 +1,9 @@
 //! The modelled broker: sessions of one client, the gateway, as MQTT has them.
 //!
 //! - A QoS 1 or 2 message stays in the session until it is acknowledged; so many are on their way as our Receive Maximum and the
-//!   broker's own limit allow. A connection that resumes the session gets them again, in order, with their packet
-//!   identifiers and DUP set (MQTT 5.0 §4.4); a QoS 2 message whose PUBREC has come gets its PUBREL again.
+//!   broker's own limit allow. A connection that resumes the session gets them again, in order and before anything new, all at
+//!   once or a few at a time, with their packet identifiers and DUP set (MQTT 5.0 §4.4); a QoS 2 message whose PUBREC has
+//!   come gets its PUBREL again.
 //! - Packet identifiers are the lowest free ones, or go round. Either way an identifier is not given to a twin (same topic, same
 //!   payload) of the message that had it last: MQTT gives those two no identity that a receiver could tell them by.
 //! - Only what is in a session is owed to the gateway. A session that is lost, or taken over by a stranger, owes nothing.
@@ -29,6 +30,8 @@ pub struct Style {
     pub ids_go_round: bool,
     /// Unacknowledged messages at once, by the broker's own limit.
     pub in_flight_max: u16,
+    /// Messages of an earlier connection that are on their way again at once; the others follow as they are acknowledged.
+    pub again_max: u16,
 }
 
 /// The broker.
@@ -56,6 +59,8 @@ struct Session {
     waiting: VecDeque<usize>,
     /// By packet identifier.
     unacked: BTreeMap<u16, Unacked>,
+    /// Those of an earlier connection that have to be sent again, in order.
+    again: VecDeque<u16>,
     /// Hash of the message that had the identifier last.
     holders: BTreeMap<u16, u32>,
     last_id: u16,
@@ -67,6 +72,8 @@ struct Unacked {
     instance: usize,
     order: u64,
     is_received: bool,
+    /// Sent over the present connection.
+    is_sent: bool,
 }
 
 impl Broker {
@@ -143,16 +150,10 @@ impl Broker {
         let session_present = self.session.is_some();
         wire.down(conn, Incoming::ConnAck { session_present });
         let session = self.session.get_or_insert_default();
-        let mut again: Vec<(u64, u16, Unacked)> =
-            session.unacked.iter().map(|(id, unacked)| (unacked.order, *id, *unacked)).collect();
-        again.sort_unstable_by_key(|(order, ..)| *order);
-        for (_, packet_id, Unacked { instance, is_received, .. }) in again {
-            if is_received {
-                wire.down(conn, Incoming::PubRel { packet_id });
-            } else {
-                wire.down(conn, Incoming::Publish { instance, packet_id, dup: true });
-            }
-        }
+        session.unacked.values_mut().for_each(|unacked| unacked.is_sent = false);
+        let mut again: Vec<(u64, u16)> = session.unacked.iter().map(|(id, unacked)| (unacked.order, *id)).collect();
+        again.sort_unstable();
+        session.again = again.into_iter().map(|(_, packet_id)| packet_id).collect();
         self.send(ledger, wire);
     }
 
@@ -203,6 +204,21 @@ impl Broker {
         let own = self.style.in_flight_max;
         let window = if self.style.is_v5 { own.min(self.receive_max) } else { own };
         let (Some(conn), Some(session)) = (self.conn, &mut self.session) else { return };
+        while let Some(packet_id) = session.again.front().copied() {
+            let on_the_way = session.unacked.values().filter(|unacked| unacked.is_sent).count();
+            if usize::from(self.style.again_max) <= on_the_way {
+                return;
+            }
+            session.again.pop_front();
+            let Some(unacked) = session.unacked.get_mut(&packet_id) else { continue };
+            unacked.is_sent = true;
+            let Unacked { instance, is_received, .. } = *unacked;
+            let packet = match is_received {
+                true => Incoming::PubRel { packet_id },
+                false => Incoming::Publish { instance, packet_id, dup: true },
+            };
+            wire.down(conn, packet);
+        }
         while session.unacked.len() < usize::from(window) {
             let Some(instance) = session.waiting.pop_front() else { return };
             let message = ledger.message(instance);
@@ -210,7 +226,7 @@ impl Broker {
             let packet_id = session.free_id(self.style.ids_go_round, hash);
             session.sent += 1;
             let order = session.sent;
-            session.unacked.insert(packet_id, Unacked { instance, order, is_received: false });
+            session.unacked.insert(packet_id, Unacked { instance, order, is_received: false, is_sent: true });
             session.holders.insert(packet_id, hash);
             wire.down(conn, Incoming::Publish { instance, packet_id, dup: false });
         }

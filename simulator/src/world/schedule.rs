@@ -82,6 +82,8 @@ pub enum Fault {
     WriteFails(u64),
     /// So many syncs from now, one fails with EIO, and what it covered is not on the medium.
     SyncFails(u64),
+    /// So many reads from now on fail with EIO, and then the medium reads well again.
+    ReadsFail(u64),
     /// A bit of some file is flipped on the medium.
     Flip(u64),
     /// The wall clock is set by somebody, without a word.
@@ -92,7 +94,7 @@ pub enum Fault {
     ClockLost,
     /// The time service sets the clock.
     ClockSet,
-    /// The machine sleeps: processes stand still, the monotonic clock with them.
+    /// The machine sleeps: processes stand still.
     Suspend(u64),
 }
 
@@ -134,6 +136,7 @@ impl fmt::Display for Fault {
             Self::DiskFull { room, for_us } => write!(f, "disk-full {room} {for_us}"),
             Self::WriteFails(nth) => write!(f, "write-fails {nth}"),
             Self::SyncFails(nth) => write!(f, "sync-fails {nth}"),
+            Self::ReadsFail(times) => write!(f, "reads-fail {times}"),
             Self::Flip(pick) => write!(f, "flip {pick}"),
             Self::ClockStep(by_ms) => write!(f, "clock-step {by_ms}"),
             Self::ClockDrift(ppm) => write!(f, "clock-drift {ppm}"),
@@ -224,6 +227,7 @@ fn parse_fault(text: &str) -> Option<Fault> {
         ["disk-full", room, for_us] => Fault::DiskFull { room: number(room)?, for_us: number(for_us)? },
         ["write-fails", nth] => Fault::WriteFails(number(nth)?),
         ["sync-fails", nth] => Fault::SyncFails(number(nth)?),
+        ["reads-fail", times] => Fault::ReadsFail(number(times)?),
         ["flip", pick] => Fault::Flip(number(pick)?),
         ["clock-step", by_ms] => Fault::ClockStep(signed(by_ms)?),
         ["clock-drift", ppm] => Fault::ClockDrift(signed(ppm)?),
@@ -291,6 +295,7 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         20 => Fault::WriteFails(rng.below(60)),
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
+        23 => Fault::ReadsFail(1 + rng.below(40)),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)
