@@ -104,7 +104,7 @@ fn run(trial: &Trial) -> Outcome {
     let messages = publishing.finish();
     assert!(trial.readings <= messages.len(), "{} readings are too few", messages.len());
     let wanted = if trial.qos == 0 { 0.0 } else { messages.len() as f64 };
-    // mosquitto walks a list for each acknowledgement, and at QoS 2 for each step: with thousands on their way that takes its time.
+    // Where others work as well, this takes its time.
     let numbers = gateway.wait_longer_for("the last window upstream", Duration::from_secs(300), |numbers| {
         wanted <= numbers.get("messages_received_total")
             && numbers.get("window_cells") == 0.0
@@ -203,9 +203,12 @@ fn compare(outcome: &Outcome) {
     assert_eq!((numbers.get("messages_received_total"), settled), (messages.len() as f64, messages.len() as f64));
 }
 
+/// At QoS 2 in twice the time: what waits for a gateway that was killed is sent beyond its Receive Maximum, and mosquitto 2.0.11 walks
+/// all that is on its way, twice for each message.
 const fn hundred_thousand(version: Version, qos: u8, seed: u64) -> Trial {
-    let crashes = Crashes { kills: 20, seconds: 24, stops: &[6, 14], stalls: false, seed };
-    Trial { version, qos, readings: 100_000, seconds: 25, crashes }
+    let seconds = if qos == 2 { 50 } else { 25 };
+    let crashes = Crashes { kills: 20, seconds: seconds - 1, stops: &[6, 14], stalls: false, seed };
+    Trial { version, qos, readings: 100_000, seconds, crashes }
 }
 
 #[test]

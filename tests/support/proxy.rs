@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Forwards connections; it runs until the process ends.
@@ -13,6 +13,7 @@ pub struct Proxy {
     standing: Arc<Mutex<Vec<TcpStream>>>,
     disordered: Arc<Mutex<BTreeSet<String>>>,
     acks_left: Arc<AtomicU64>,
+    completes: Arc<AtomicBool>,
 }
 
 /// What a broker sends over one connection.
@@ -31,9 +32,10 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let standing = Arc::<Mutex<Vec<TcpStream>>>::default();
         let disordered = Arc::<Mutex<BTreeSet<String>>>::default();
-        let acks_left = Arc::new(AtomicU64::new(u64::MAX));
+        let (acks_left, completes) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicBool::new(true)));
         std::thread::spawn({
-            let (standing, disordered, acks_left) = (standing.clone(), disordered.clone(), acks_left.clone());
+            let (standing, disordered) = (standing.clone(), disordered.clone());
+            let (acks_left, completes) = (acks_left.clone(), completes.clone());
             move || {
                 for client in listener.incoming().flatten() {
                     let Ok(broker) = TcpStream::connect(("127.0.0.1", to)) else { continue };
@@ -43,7 +45,7 @@ impl Proxy {
                         newest: BTreeMap::new(),
                         disordered: disordered.clone(),
                     };
-                    let acks = Acks { left: acks_left.clone(), bytes: Vec::new() };
+                    let acks = Acks { left: acks_left.clone(), completes: completes.clone(), bytes: Vec::new() };
                     for (from, to, seen) in
                         [(&client, &broker, Seen::Acks(acks)), (&broker, &client, Seen::Order(watch))]
                     {
@@ -55,7 +57,7 @@ impl Proxy {
                 }
             }
         });
-        Self { port, standing, disordered, acks_left }
+        Self { port, standing, disordered, acks_left, completes }
     }
 
     /// Topics of which the broker has sent an older reading behind a newer one, over one connection. MQTT forbids it
@@ -64,9 +66,20 @@ impl Proxy {
         self.disordered.lock().unwrap().clone()
     }
 
-    /// From now on so many PUBACK and PUBREC reach the broker; behind the last of them nothing does, over any connection, until the next call.
+    /// From now on so many PUBACK and PUBREC reach the broker; behind the last of them nothing does, over any connection.
     pub fn pass_acks(&self, count: u64) {
         self.acks_left.store(count, Ordering::SeqCst);
+    }
+
+    /// From now on nothing reaches the broker from the first PUBCOMP on, over any connection.
+    pub fn pass_no_completion(&self) {
+        self.completes.store(false, Ordering::SeqCst);
+    }
+
+    /// From now on everything reaches the broker.
+    pub fn pass_all(&self) {
+        self.completes.store(true, Ordering::SeqCst);
+        self.pass_acks(u64::MAX);
     }
 
     /// Ends all connections.
@@ -109,6 +122,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, mut seen: Seen) {
 /// A gateway's direction: of its acknowledgements so many are passed on as [`Proxy::pass_acks`] says.
 struct Acks {
     left: Arc<AtomicU64>,
+    completes: Arc<AtomicBool>,
     bytes: Vec<u8>,
 }
 
@@ -119,6 +133,9 @@ impl Acks {
         packets(&self.bytes, &mut |kind, body| {
             let len = self.bytes[at..].iter().skip(1).take_while(|byte| 128 <= **byte).count() + 2 + body.len();
             let is_ack = matches!(kind >> 4, 4 | 5);
+            if kind >> 4 == 7 && !self.completes.load(Ordering::SeqCst) {
+                self.left.store(0, Ordering::SeqCst);
+            }
             let left = self.left.load(Ordering::SeqCst);
             if 0 < left {
                 passed.extend_from_slice(&self.bytes[at..at + len]);
