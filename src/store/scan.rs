@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::frame::{CELL, FrameKind, HEADER, Header, PAGE, align_up, claims};
 
-use super::disk::{Disk, DiskError, DiskFile, read_if_possible};
+use super::disk::{Disk, DiskError, DiskFile, Patience};
 use super::journal::{Active, DIR, Journal};
 use super::segment::{Base, file_name, numbers};
 
@@ -105,7 +105,7 @@ impl<F: DiskFile> Journal<F> {
             // A header is enough, whatever became of its body: whoever wrote it had not read what it makes void.
             let first = pages.find_map(|at| {
                 let mut head = [0; HEADER as usize];
-                let read = read_if_possible(&file, at, &mut head)?;
+                let read = base.patience.read(&file, at, &mut head)?;
                 Header::decode(&head[..read], FrameKind::Journal, self.salt, *number)
             });
             below = first.map_or(below, |first| below.min(first.first));
@@ -127,10 +127,10 @@ impl<F: DiskFile> Journal<F> {
         let mut at = 0;
         while len.saturating_sub(at) >= HEADER {
             let mut head = [0; HEADER as usize];
-            let read = read_if_possible(file, u64::from(at), &mut head);
+            let read = base.patience.read(file, u64::from(at), &mut head);
             let head = &head[..read.unwrap_or(0)];
             let header = Header::decode(head, FrameKind::Journal, self.salt, number);
-            let whole = header.map_or(Some(false), |header| read_body(file, at, len, &header, &mut body));
+            let whole = header.map_or(Some(false), |header| read_body(&base.patience, file, (at, len), &header, &mut body));
             let Some(header) = header.filter(|_| whole == Some(true)) else {
                 if read.is_none() || whole.is_none() {
                     found.unreadable += u64::from(PAGE);
@@ -198,11 +198,17 @@ struct Found {
 }
 
 /// Whether the body is there and whole; `None`: it cannot be read.
-fn read_body<F: DiskFile>(file: &F, at: u32, len: u32, header: &Header, body: &mut Vec<u8>) -> Option<bool> {
+fn read_body<F: DiskFile>(
+    patience: &Patience,
+    file: &F,
+    (at, len): (u32, u32),
+    header: &Header,
+    body: &mut Vec<u8>,
+) -> Option<bool> {
     if header.frame_len() > len - at {
         return Some(false);
     }
     body.resize(header.body_len as usize, 0);
-    let read = read_if_possible(file, u64::from(at + HEADER), body)?;
+    let read = patience.read(file, u64::from(at + HEADER), body)?;
     Some(read == body.len() && crc32fast::hash(body) == header.body_crc)
 }

@@ -82,7 +82,7 @@ pub enum Fault {
     WriteFails(u64),
     /// So many syncs from now, one fails with EIO, and what it covered is not on the medium.
     SyncFails(u64),
-    /// So many reads from now on fail with EIO, and then the medium reads well again.
+    /// So many reads from now on fail with EIO, and then the medium reads well again. Fewer than it takes to give anything up.
     ReadsFail(u64),
     /// A bit of some file is flipped on the medium.
     Flip(u64),
