@@ -1,7 +1,7 @@
 //! Everything that can happen to the gateway.
 
 use crate::config::Qos;
-use crate::outbox::Settled;
+use crate::outbox::{Fetched, Settled};
 use crate::store::Lost;
 
 /// A message from the broker, borrowed from the link's buffer.
@@ -73,17 +73,19 @@ pub enum Event<'a> {
         /// Their filters.
         filters: &'a [String],
     },
-    /// The broker has said PUBREL: it will not send the QoS 2 message of this identifier again.
+    /// The broker has said PUBREL for the QoS 2 message of this identifier, and the link has answered.
     Released {
         /// Packet identifier.
         packet_id: u16,
     },
-    /// The broker has read the first `acks_through` acknowledgements of connection `epoch`.
+    /// The broker has read what the link said on connection `epoch` so far.
     Confirmed {
         /// Number of the connection.
         epoch: u64,
-        /// Acknowledgements.
+        /// Acknowledgements (PUBACK and PUBREC) that it has read.
         acks_through: u64,
+        /// Answers to PUBREL that it has read, in the order of [`Event::Released`].
+        completed_through: u64,
     },
     /// A sink is done with records, in order of their numbers.
     Settled {
@@ -98,6 +100,20 @@ pub enum Event<'a> {
         lane: usize,
         /// Which.
         lost: Lost,
+    },
+    /// Records that [`crate::effect::Read`] asked for; `None`: they cannot be read now.
+    Fetched {
+        /// Index of the lane.
+        lane: usize,
+        /// The records.
+        fetched: Option<Fetched<'a>>,
+    },
+    /// The sink of a lane has a connection now, or has none any more.
+    Upstream {
+        /// Index of the lane.
+        lane: usize,
+        /// Which of the two.
+        is_up: bool,
     },
     /// The time that [`crate::gateway::Gateway::deadline`] named has come, or any other time: nothing happens early.
     Tick,

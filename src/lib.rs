@@ -14,6 +14,7 @@ pub mod units;
 pub mod time;
 pub mod topic;
 pub mod entry;
+pub mod store_id;
 pub mod record;
 pub mod field;
 pub mod filter;
@@ -26,6 +27,9 @@ pub mod budget;
 pub mod function;
 pub mod dead_letter;
 pub mod window;
+pub mod envelope;
+pub mod harness;
+pub mod tape;
 pub mod trigger;
 pub mod marks;
 pub mod subscribed;
@@ -40,7 +44,6 @@ pub mod outbox;
 pub mod event;
 pub mod gateway;
 pub mod cycle;
-pub mod envelope;
 
 #[cfg(feature = "shell")]
 pub mod shell;

@@ -3,12 +3,14 @@
 //! - A mark is (packet identifier, hash of topic and payload). A publish with DUP set that matches a mark is acknowledged again
 //!   without effect; any other publish is new (MQTT 5.0 §3.3.1.1, §4.4).
 //! - Marks are committed with the effects of their messages, one entry for each commit, and leave when the broker's PINGRESP
-//!   proves that it has read the acknowledgements, or when so many newer ones exist that its Receive Maximum proves it.
-//! - At most four times the Receive Maximum is kept, or [`MARKS_MIN`] if that is more: in 3.1.1 the broker's own limit counts.
+//!   proves that it has read the acknowledgements: PUBACK, or at QoS 2 PUBREC and PUBCOMP.
+//! - What is not confirmed is kept, whatever limit the broker should have kept to: 3.1.1 knows none, and mosquitto 2.0 passes the
+//!   Receive Maximum by thousands when messages have waited. The bound is [`MARKS_MAX`]: there are no more packet identifiers.
 
 use std::collections::VecDeque;
 
 use crate::budget::costs;
+use crate::config::Qos;
 use crate::entry::{Entries, Space, put_varint, take, take_varint, unzigzag, zigzag};
 
 /// The marks of one commit.
@@ -18,11 +20,53 @@ struct Batch {
     commit: u64,
     /// `(epoch, acknowledgements sent in it)` once the acknowledgements of this batch have been handed to the link.
     acked: Option<(u64, u64)>,
-    marks: Vec<(u16, u32)>,
+    marks: Vec<Mark>,
     /// Marks of an earlier connection are among them.
     is_old: bool,
     /// A message that the broker had not sent before is among them.
     has_news: bool,
+    /// All of them are of an earlier connection: no acknowledgement of this one will follow its commit.
+    is_past: bool,
+    /// The least and the greatest identifier among them, or more: where to look at all.
+    span: (u16, u16),
+    /// For how many of them a PUBREL is still to come.
+    owed: usize,
+    /// When the last of these came: PUBRELs of this connection until then.
+    done_at: u64,
+}
+
+/// A message that was handled.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    packet_id: u16,
+    /// QoS 2, and its PUBREL has not come over this connection.
+    owes: bool,
+    hash: u32,
+}
+
+impl Batch {
+    fn push(&mut self, mark: Mark) {
+        let Mark { packet_id, owes, .. } = mark;
+        let (low, high) = if self.marks.is_empty() { (packet_id, packet_id) } else { self.span };
+        self.span = (low.min(packet_id), high.max(packet_id));
+        self.owed += usize::from(owes);
+        self.marks.push(mark);
+    }
+
+    fn may_hold(&self, packet_id: u16) -> bool {
+        (self.span.0..=self.span.1).contains(&packet_id)
+    }
+
+    /// Takes in the batch before this one. They leave together: when the acknowledgements of the later are confirmed.
+    fn join(&mut self, mut before: Self) {
+        self.span = (self.span.0.min(before.span.0), self.span.1.max(before.span.1));
+        self.is_old |= before.is_old;
+        self.has_news |= before.has_news;
+        self.owed += before.owed;
+        self.done_at = self.done_at.max(before.done_at);
+        before.marks.append(&mut self.marks);
+        self.marks = before.marks;
+    }
 }
 
 /// All marks, oldest first.
@@ -32,23 +76,26 @@ pub struct Marks {
     /// The batch being filled.
     open: Batch,
     /// Emptied vectors, to be used again.
-    spare: Vec<Vec<(u16, u32)>>,
+    spare: Vec<Vec<Mark>>,
     /// Commits whose entry must be deleted with the next commit.
     obsolete: Vec<u64>,
     count: usize,
-    count_max: usize,
     receive_max: usize,
     epoch: u64,
     acks_sent: u64,
+    /// PUBRELs of this connection.
+    released: u64,
     /// Acknowledgements of this connection up to the first of a message that was new to it.
     news_at: Option<u64>,
 }
 
-/// Marks kept beyond those that the broker can still ask for, against brokers that bend the rules.
-const MARKS_PER_RECEIVE_MAX: usize = 4;
-/// 3.1.1 knows no Receive Maximum. A broker that is too slow to read our acknowledgements, or loses them with the connection, sends
-/// as many messages again as its own limit allows (mosquitto: 20), however few we take at once. 8 KiB.
-pub const MARKS_MIN: usize = costs::MARKS_MIN as usize;
+/// Marks at most: one for each packet identifier (MQTT 5.0 §2.2.1). The newest of an identifier counts, so an older one than these
+/// tells nothing.
+pub const MARKS_MAX: usize = costs::MARKS_MAX as usize;
+/// From so many batches on, small ones are joined.
+const BATCHES_MAX: usize = costs::MARK_BATCHES as usize;
+/// Marks of a batch that was joined at most: 4 KiB are written again.
+const JOINED_MAX: usize = 1024;
 const SPARE_MAX: usize = 4;
 
 impl Marks {
@@ -61,10 +108,10 @@ impl Marks {
             spare: Vec::new(),
             obsolete: Vec::new(),
             count: 0,
-            count_max: (MARKS_PER_RECEIVE_MAX * usize::from(receive_max)).max(MARKS_MIN),
             receive_max: usize::from(receive_max),
             epoch: 0,
             acks_sent: 0,
+            released: 0,
             news_at: None,
         }
     }
@@ -83,23 +130,42 @@ impl Marks {
     pub fn is_duplicate(&self, packet_id: u16, hash: u32) -> bool {
         // The newest mark of an identifier counts: the broker reused it after it had our acknowledgement.
         let newest_first = core::iter::once(&self.open).chain(self.batches.iter().rev());
-        let mark = newest_first.flat_map(|batch| batch.marks.iter().rev()).find(|(id, _)| *id == packet_id);
-        mark.is_some_and(|(_, marked)| *marked == hash)
+        let near = newest_first.filter(|batch| batch.may_hold(packet_id));
+        let mark = near.flat_map(|batch| batch.marks.iter().rev()).find(|mark| mark.packet_id == packet_id);
+        mark.is_some_and(|mark| mark.hash == hash)
     }
 
     /// Marks a message as handled in the open commit. `dup`: the broker has sent it before.
-    pub fn add(&mut self, packet_id: u16, hash: u32, dup: bool) {
+    pub fn add(&mut self, packet_id: u16, hash: u32, qos: Qos, dup: bool) {
         self.open.has_news |= !dup;
-        self.open.marks.push((packet_id, hash));
+        self.open.is_past = false;
+        self.open.push(Mark { packet_id, owes: qos == Qos::ExactlyOnce, hash });
         self.count += 1;
     }
 
-    /// The broker has said PUBREL: it has our PUBREC, and a QoS 2 message of this identifier is another one from now on. On
-    /// flash the mark stays until its batch leaves.
+    /// A QoS 2 message that is marked came again, and is acknowledged again.
+    pub fn again(&mut self, packet_id: u16) {
+        self.turn(packet_id, true);
+    }
+
+    /// The broker has said PUBREL, and the link has answered. That it has read the answer is not known yet: until then mosquitto
+    /// may forget that it had our PUBREC (2.0, when two connections break in quick succession), and send the message again.
     pub fn released(&mut self, packet_id: u16) {
-        for (id, _) in self.batches.iter_mut().flat_map(|batch| &mut batch.marks).filter(|(id, _)| *id == packet_id) {
-            // A released mark keeps its place: 0 is no identifier (MQTT 5.0 §2.2.1).
-            *id = 0;
+        self.released += 1;
+        self.turn(packet_id, false);
+    }
+
+    /// Whether the newest mark of the identifier owes a PUBREL.
+    fn turn(&mut self, packet_id: u16, owes: bool) {
+        let newest_first = core::iter::once(&mut self.open).chain(self.batches.iter_mut().rev());
+        for batch in newest_first.filter(|batch| batch.may_hold(packet_id)) {
+            let Some(mark) = batch.marks.iter_mut().rev().find(|mark| mark.packet_id == packet_id) else { continue };
+            if mark.owes != owes {
+                mark.owes = owes;
+                batch.owed = if owes { batch.owed + 1 } else { batch.owed - 1 };
+            }
+            batch.done_at = self.released;
+            return;
         }
     }
 
@@ -111,14 +177,26 @@ impl Marks {
         if self.open.marks.is_empty() {
             return;
         }
-        encode(&self.open.marks, scratch);
-        entries.put(&[&[Space::Marks as u8], &commit.to_be_bytes()], scratch);
         let next = Batch { marks: self.spare.pop().unwrap_or_default(), ..Batch::default() };
         let mut sealed = core::mem::replace(&mut self.open, next);
+        let are_many = BATCHES_MAX <= self.batches.len();
+        if are_many && self.batches.back().is_some_and(|last| last.marks.len() + sealed.marks.len() <= JOINED_MAX) {
+            let before = self.batches.pop_back().expect("there are many");
+            entries.delete(&[&[Space::Marks as u8], &before.commit.to_be_bytes()]);
+            sealed.join(before);
+        }
         sealed.commit = commit;
+        if sealed.is_past {
+            sealed.acked = Some((self.epoch, self.acks_sent));
+        }
+        encode(&sealed.marks, scratch);
+        entries.put(&[&[Space::Marks as u8], &commit.to_be_bytes()], scratch);
+        if 2 * self.receive_max < self.count {
+            // They may stay for long.
+            sealed.marks.shrink_to_fit();
+        }
         self.batches.push_back(sealed);
-        while self.count_max < self.count {
-            // The broker can have no more than Receive Maximum messages without our acknowledgement, and reads ours in order.
+        while MARKS_MAX < self.count {
             self.drop_oldest();
         }
     }
@@ -132,8 +210,13 @@ impl Marks {
     /// A connection was made. Without a session the broker knows none of the marked identifiers any more.
     pub fn connected(&mut self, epoch: u64, session_present: bool) {
         self.epoch = epoch;
-        self.acks_sent = 0;
+        (self.acks_sent, self.released) = (0, 0);
         self.news_at = None;
+        for batch in self.batches.iter_mut().chain([&mut self.open]).filter(|batch| 0 < batch.owed || 0 < batch.done_at)
+        {
+            (batch.owed, batch.done_at) = (0, 0);
+            batch.marks.iter_mut().for_each(|mark| mark.owes = false);
+        }
         for batch in &mut self.batches {
             batch.acked = Some((epoch, 0));
             batch.is_old = true;
@@ -146,6 +229,7 @@ impl Marks {
             self.open.marks.clear();
         }
         self.open.is_old = !self.open.marks.is_empty();
+        self.open.is_past = self.open.is_old;
         self.open.has_news = false;
     }
 
@@ -163,14 +247,20 @@ impl Marks {
         }
     }
 
-    /// The broker has read the first `acks_through` acknowledgements of connection `epoch`.
-    pub fn confirmed(&mut self, epoch: u64, acks_through: u64) {
+    /// The broker has read the first `acks_through` acknowledgements of connection `epoch`, and our answers to the first
+    /// `completed_through` PUBRELs.
+    pub fn confirmed(&mut self, epoch: u64, acks_through: u64, completed_through: u64) {
+        if epoch != self.epoch {
+            return;
+        }
         // What the broker has no acknowledgement of it sends again before anything new: in 5.0 at most Receive Maximum messages,
         // in 3.1.1 any number. When it has read as many acknowledgements, and one of something new, nothing of an earlier
         // connection can come again.
         let is_past = self.receive_max as u64 <= acks_through && self.news_at.is_some_and(|at| at <= acks_through);
-        while let Some(Batch { acked: Some((at, count)), is_old, .. }) = self.batches.front() {
-            if *at != epoch || acks_through < *count || *is_old && !is_past {
+        while let Some(batch) = self.batches.front() {
+            let is_acked = batch.acked.is_some_and(|(at, count)| at == epoch && count <= acks_through);
+            let is_completed = batch.owed == 0 && batch.done_at <= completed_through;
+            if !is_acked || !is_completed || batch.is_old && !is_past {
                 break;
             }
             self.drop_oldest();
@@ -196,7 +286,8 @@ impl Marks {
             next = next.checked_add(unzigzag(take_varint(&mut value)?))?;
             let hashes_len = take_varint(&mut value)?.checked_mul(4)?;
             for hash in take(&mut value, hashes_len)?.chunks_exact(4) {
-                batch.marks.push((u16::try_from(next).ok()?, u32::from_le_bytes(hash.try_into().ok()?)));
+                let (packet_id, hash) = (u16::try_from(next).ok()?, u32::from_le_bytes(hash.try_into().ok()?));
+                batch.push(Mark { packet_id, owes: false, hash });
                 next += 1;
             }
         }
@@ -229,129 +320,17 @@ impl Marks {
 
 /// Marks as bytes: for each run of consecutive identifiers (brokers count up) `zigzag varint (first - end of the run before),
 /// varint length`, then the hashes, 4 bytes each. So a mark takes little more than its hash.
-fn encode(marks: &[(u16, u32)], out: &mut Vec<u8>) {
+fn encode(marks: &[Mark], out: &mut Vec<u8>) {
     out.clear();
     let mut end = 0;
-    for run in marks.chunk_by(|(before, _), (id, _)| before.checked_add(1) == Some(*id)) {
-        let first = i64::from(run[0].0);
+    for run in marks.chunk_by(|before, mark| before.packet_id.checked_add(1) == Some(mark.packet_id)) {
+        let first = i64::from(run[0].packet_id);
         put_varint(out, zigzag(first - end));
         put_varint(out, run.len() as u64);
-        run.iter().for_each(|(_, hash)| out.extend_from_slice(&hash.to_le_bytes()));
+        run.iter().for_each(|mark| out.extend_from_slice(&mark.hash.to_le_bytes()));
         end = first + run.len() as i64;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::entries;
-
-    fn sealed(marks: &mut Marks, commit: u64, ids: &[u16]) -> Entries {
-        let mut list = Entries::default();
-        for id in ids {
-            marks.add(*id, u32::from(*id) * 7, false);
-        }
-        marks.seal(commit, &mut list, &mut Vec::new());
-        list
-    }
-
-    fn restored(list: &Entries) -> Marks {
-        let mut marks = Marks::new(8);
-        for entry in entries(list.bytes()) {
-            let entry = entry.unwrap();
-            if let Some(value) = entry.value {
-                marks.restore(&entry.key, value).unwrap();
-            }
-        }
-        marks
-    }
-
-    #[test]
-    fn a_redelivery_after_a_crash_is_recognised_and_a_reused_identifier_is_not() {
-        let mut marks = Marks::new(8);
-        let list = sealed(&mut marks, 3, &[5, 6, 65535, 1]);
-        let back = restored(&list);
-        assert!(back.is_duplicate(5, 35) && back.is_duplicate(1, 7) && back.is_duplicate(65535, 65535 * 7));
-        assert!(!back.is_duplicate(5, 36) && !back.is_duplicate(7, 49));
-        assert_eq!(entries(list.bytes()).next().unwrap().unwrap().value.unwrap().len(), 4 * 4 + 2 + 4 + 4);
-    }
-
-    #[test]
-    fn the_newest_mark_of_an_identifier_counts() {
-        let mut marks = Marks::new(8);
-        sealed(&mut marks, 1, &[5]);
-        marks.add(5, 99, false);
-        assert!(marks.is_duplicate(5, 99) && !marks.is_duplicate(5, 35));
-    }
-
-    #[test]
-    fn a_confirmed_batch_leaves_and_its_entry_is_deleted() {
-        let mut marks = Marks::new(8);
-        marks.connected(1, true);
-        sealed(&mut marks, 1, &[1, 2]);
-        sealed(&mut marks, 2, &[3]);
-        marks.acked(1, 1, 2);
-        marks.confirmed(1, 1);
-        assert_eq!(marks.len(), 3, "half a batch is not confirmed");
-        marks.confirmed(1, 2);
-        assert_eq!(marks.len(), 1);
-        marks.acked(2, 1, 1);
-        marks.confirmed(0, 99);
-        assert_eq!(marks.len(), 1, "another connection's confirmation proves nothing");
-        assert_eq!(sealed(&mut marks, 3, &[]).len(), 1, "the deletion of commit 1");
-    }
-
-    #[test]
-    fn marks_of_an_earlier_connection_leave_when_everything_that_could_come_again_has_been_acknowledged() {
-        let mut marks = Marks::new(3);
-        marks.connected(1, true);
-        sealed(&mut marks, 1, &[1, 2]);
-        marks.connected(2, true);
-        sealed(&mut marks, 2, &[3, 4, 5]);
-        marks.acked(2, 2, 5);
-        marks.confirmed(2, 2);
-        assert!(marks.is_duplicate(1, 7), "the acknowledgement of 1 may have been lost with the connection");
-        marks.confirmed(2, 5);
-        assert!(marks.is_empty());
-    }
-
-    #[test]
-    fn marks_of_an_earlier_connection_stay_while_the_broker_sends_nothing_new() {
-        let mut marks = Marks::new(2);
-        sealed(&mut marks, 1, &[1, 2, 3, 4, 5]);
-        marks.add(6, 42, false);
-        // 3.1.1 knows no Receive Maximum: five come again, and three are acknowledged and confirmed so far.
-        marks.connected(2, true);
-        marks.seal(2, &mut Entries::default(), &mut Vec::new());
-        marks.acked(2, 2, 3);
-        marks.confirmed(2, 3);
-        assert!(marks.is_duplicate(5, 35) && marks.is_duplicate(6, 42));
-        sealed(&mut marks, 3, &[7]);
-        marks.acked(3, 2, 4);
-        marks.confirmed(2, 6);
-        assert!(marks.is_duplicate(5, 35), "the news may not have been read yet");
-        marks.confirmed(2, 7);
-        assert!(marks.is_empty());
-    }
-
-    #[test]
-    fn the_count_is_bounded_by_the_receive_maximum() {
-        for (receive_max, most) in [(8, MARKS_MIN), (500, 2000)] {
-            let mut marks = Marks::new(receive_max);
-            for commit in 0..1000 {
-                sealed(&mut marks, commit, &[1, 2, 3, 4]);
-                assert!(marks.len() <= most);
-            }
-            assert_eq!(marks.len(), most);
-        }
-    }
-
-    #[test]
-    fn a_lost_session_forgets_every_mark() {
-        let mut marks = Marks::new(8);
-        sealed(&mut marks, 1, &[1]);
-        marks.add(2, 14, false);
-        marks.connected(2, false);
-        assert!(marks.is_empty() && !marks.is_duplicate(1, 7) && !marks.is_duplicate(2, 14));
-    }
-}
+mod tests;

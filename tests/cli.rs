@@ -209,9 +209,18 @@ fn every_key_that_the_starting_file_shows_is_a_key() {
     let answer = weir(folder.path(), "check");
     assert_eq!(answer.code, 78);
     assert!(!answer.err.contains("is not a key") && !answer.err.contains("not TOML"), "{}", answer.err);
-    // Files that are not there, TLS beside mqtt://, a meter and a handler that threshold lacks: nothing else is wrong.
+    // Files that are not there, TLS beside mqtt://, a meter and a handler that threshold lacks, roll-up without the policy: nothing
+    // else is wrong.
     for line in answer.err.lines() {
-        let known = ["no such file", "password-env", "is for mqtts://", "is not a meter", "on_interval", "refused,"];
+        let known = [
+            "no such file",
+            "password-env",
+            "is for mqtts://",
+            "is not a meter",
+            "on_interval",
+            "is for full =",
+            "refused,",
+        ];
         assert!(known.iter().any(|known| line.contains(known)) || line.contains("sink.upstream"), "{line}");
     }
 }

@@ -65,6 +65,7 @@ fn manifest(instances: InstancePolicy) -> Manifest {
         module: String::new(),
         emits: vec!["alarm".parse().unwrap()],
         keep_prefix: String::new(),
+        errors: Vec::new(),
         meters: vec![MeterSpec {
             name: "temperature".to_owned(),
             kind: MeterKind::Gauge,

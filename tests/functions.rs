@@ -3,23 +3,19 @@
 //! The modules come from `cargo xtask functions` (which `cargo xtask test` runs first).
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/cases.rs"]
-mod cases;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cases::{Case, Step, to_hex};
 use support::middle::{Middle, NOW, publish};
-use weir::config::Qos;
 use weir::dead_letter::DeadLetter;
-use weir::field::{Codec, Fields, Paths};
-use weir::function::{CallError, EventKind, Function, Invocation, MODULE_BYTES_MAX, MeterOp, Pool, Verdict};
-use weir::manifest::{Manifest, MeterKind};
+use weir::function::{Function, MODULE_BYTES_MAX, Pool};
+use weir::harness::{self, Case};
+use weir::manifest::Manifest;
 use weir::record::Record;
 use weir::strict::Faults;
-use weir::time::{Stopwatch, TimeQuality};
+use weir::time::Stopwatch;
 use weir::units::Bytes;
 
 /// Time does not pass: what a function may spend is counted in fuel.
@@ -65,179 +61,26 @@ fn load(manifest: &Manifest, module: &[u8]) -> Result<Function, String> {
         .map_err(|error| error.to_string())
 }
 
-/// One run of a case.
-struct Run {
-    manifest: Manifest,
-    function: Function,
-    codec: Codec,
-    paths: Paths,
-    time_ms: i64,
-    sequence: u64,
-}
-
 #[test]
 fn every_case_of_every_function_comes_out_as_written() {
     for name in names() {
         let (manifest, module) = manifest(&name);
-        // `threshold-c` must do what `threshold` does.
-        let folder = root("functions").join(name.strip_suffix("-c").unwrap_or(&name));
-        let cases = cases::read_all(&folder.join("cases"));
-        assert!(!cases.is_empty(), "functions/{name} has no cases");
-        for (file, case) in cases {
-            println!("{}: {}", file.display(), case.name);
-            play(&file, &case, with_config(&manifest, &case), &module);
+        // `threshold-c` and its like must do what `threshold` does.
+        let folder = root("functions").join(if name.starts_with("threshold-") { "threshold" } else { &name });
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(folder.join("cases")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty(), "functions/{name} has no cases");
+        for file in files {
+            let case = Case::parse(&fs::read_to_string(&file).unwrap()).unwrap_or_else(|why| panic!("{file:?}: {why}"));
+            let played = harness::play(&case, &manifest, &module, &mut Stopped);
+            println!("{}: {}: fuel {} at most", file.display(), case.name, played.fuel_max);
+            let differences = played.steps.iter().flat_map(|step| &step.differences).chain(&played.refused);
+            let differences: Vec<String> = differences.map(ToString::to_string).collect();
+            assert!(played.holds() && differences.is_empty(), "{name}: {}: {differences:#?}", file.display());
+            assert_eq!(played.steps.is_empty(), case.refused.is_some(), "{}", file.display());
         }
     }
-}
-
-fn with_config(manifest: &Manifest, case: &Case) -> Manifest {
-    let mut manifest = manifest.clone();
-    for (key, value) in &case.config {
-        let known = manifest.config.iter_mut().find(|(known, _)| known == key);
-        known.unwrap_or_else(|| panic!("`{key}` is not in the manifest's [config]")).1 = match value {
-            toml::Value::String(text) => text.clone(),
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Float(number) => number.to_string(),
-            toml::Value::Boolean(flag) => flag.to_string(),
-            other => panic!("`{key}` is {other:?}"),
-        };
-    }
-    manifest
-}
-
-fn play(file: &Path, case: &Case, manifest: Manifest, module: &[u8]) {
-    let loaded = load(&manifest, module);
-    if let Some(reason) = &case.refused {
-        let error = loaded.err().unwrap_or_else(|| panic!("{}: it loads", file.display()));
-        assert!(error.contains(reason), "{}: {error}", file.display());
-        return;
-    }
-    let mut function = loaded.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let mut paths = Paths::new();
-    function.bind_paths(&mut paths).unwrap();
-    let codec = match case.codec.as_str() {
-        "json" => Codec::Json,
-        "cbor" => Codec::Cbor,
-        "raw" => Codec::Raw,
-        other => panic!("{}: codec `{other}`", file.display()),
-    };
-    let mut run = Run { manifest, function, codec, paths, time_ms: 0, sequence: 0 };
-    for (index, step) in case.step.iter().enumerate() {
-        for _ in 0..step.repeat {
-            run.step(step, &format!("{}: step {}", file.display(), index + 1));
-        }
-    }
-}
-
-impl Run {
-    fn step(&mut self, step: &Step, place: &str) {
-        self.sequence += 1;
-        self.time_ms = step.time_ms.unwrap_or(self.time_ms + 1000);
-        let payload = step.bytes();
-        let mut fields = Fields::new();
-        let reads = self.function.reads_fields() && step.kind == "message";
-        if reads && self.paths.scan(self.codec, &payload, &mut fields).is_err() {
-            assert_eq!(step.verdict, "malformed", "{place}");
-            return;
-        }
-        let before = self.function.usage().fuel;
-        let verdict = self.function.call(&self.invocation(step, &payload), &fields, &mut Stopped);
-        println!("{place}: fuel {}", self.function.usage().fuel - before);
-        check_verdict(step, &verdict, place);
-        if verdict.is_ok() {
-            self.function.commit_state();
-        }
-        self.check_effects(step, place);
-    }
-
-    fn invocation<'a>(&self, step: &'a Step, payload: &'a [u8]) -> Invocation<'a> {
-        Invocation {
-            kind: match step.kind.as_str() {
-                "message" => EventKind::Message,
-                "interval" => EventKind::Interval,
-                other => panic!("kind `{other}`"),
-            },
-            sequence: self.sequence,
-            time_ms: self.time_ms,
-            quality: TimeQuality::Synced,
-            now_ms: self.time_ms,
-            qos: match step.qos {
-                0 => Qos::AtMostOnce,
-                1 => Qos::AtLeastOnce,
-                _ => Qos::ExactlyOnce,
-            },
-            topic: step.topic.as_deref().unwrap_or(&step.device),
-            device: &step.device,
-            payload,
-            codec: self.codec,
-            ..Invocation::default()
-        }
-    }
-
-    fn check_effects(&self, step: &Step, place: &str) {
-        let staged = self.function.staged();
-        let emits: Vec<_> = staged
-            .emits()
-            .map(|emit| (emit.topic.to_owned(), String::from_utf8_lossy(emit.payload).into_owned()))
-            .collect();
-        let expected: Vec<_> = step.emits.iter().map(|emit| (emit.topic.clone(), emit.payload.clone())).collect();
-        assert_eq!(emits, expected, "{place}: emits");
-
-        let meters: Vec<_> = staged.meters().map(|op| self.metered(&op, step)).collect();
-        let expected: Vec<_> = step
-            .meters
-            .iter()
-            .map(|meter| {
-                (meter.name.clone(), meter.op.clone(), meter.key.clone().unwrap_or_else(|| step.device.clone()))
-            })
-            .collect();
-        assert_eq!(meters, expected, "{place}: meters");
-        for (op, expected) in staged.meters().zip(&step.meters) {
-            let off = (op.value - expected.value).abs();
-            assert!(off <= 1e-9 * expected.value.abs().max(1.0), "{place}: {} is {}", expected.name, op.value);
-        }
-
-        if let Some(expected) = &step.logs {
-            let logs: Vec<_> = staged.logs().map(|line| String::from_utf8_lossy(line.text).into_owned()).collect();
-            assert_eq!(&logs, expected, "{place}: logs");
-        }
-        if let Some(expected) = &step.state {
-            let state = self.function.state_entries();
-            let state = state.map(|(key, value)| (String::from_utf8_lossy(key).into_owned(), to_hex(value))).collect();
-            assert_eq!(expected, &state, "{place}: state");
-        }
-    }
-
-    fn metered(&self, op: &MeterOp<'_>, step: &Step) -> (String, String, String) {
-        let kind = match op.kind {
-            MeterKind::Counter => "add",
-            MeterKind::Gauge => "set",
-            MeterKind::Distribution => "observe",
-        };
-        let name = self.manifest.meters[usize::from(op.meter)].name.clone();
-        (name, kind.to_owned(), op.key.unwrap_or(&step.device).to_owned())
-    }
-}
-
-fn check_verdict(step: &Step, verdict: &Result<Verdict, CallError>, place: &str) {
-    let expected = match step.verdict.as_str() {
-        "keep" => Verdict::Keep,
-        "drop" => Verdict::Drop,
-        "done" => Verdict::Done,
-        "error" => {
-            let error = verdict.as_ref().expect_err(place);
-            match step.code {
-                Some(code) => assert_eq!(*error, CallError::Refused { code }, "{place}"),
-                None => assert!(step.says.is_some(), "{place}: an error has `code` or `says`"),
-            }
-            let says = step.says.as_deref().unwrap_or_default();
-            assert!(error.to_string().contains(says), "{place}: {error}");
-            return;
-        }
-        "malformed" => panic!("{place}: the payload is well-formed, or the function reads no fields"),
-        other => panic!("{place}: verdict `{other}`"),
-    };
-    assert_eq!(verdict.as_ref(), Ok(&expected), "{place}");
 }
 
 #[test]

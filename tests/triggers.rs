@@ -2,9 +2,12 @@
 
 mod support;
 
-use support::middle::{Guest, Middle, message, publish};
+use support::middle::{Guest, Middle, NOW, message, publish};
 use weir::config::Qos;
+use weir::dead_letter::DeadLetter;
 use weir::event::{Event, Message};
+use weir::record::Record;
+use weir::window::Aggregate;
 
 /// Stores something, so that a message that it takes is aggregated.
 const STORE: &str = r#"
@@ -182,22 +185,113 @@ fn a_new_trigger_takes_the_retained_messages_of_a_kept_session_and_an_old_one_do
 
 #[test]
 fn a_message_with_the_identifier_and_the_bytes_of_one_that_the_broker_has_finished_is_another_one() {
-    for (qos, finished) in [(Qos::ExactlyOnce, true), (Qos::ExactlyOnce, false), (Qos::AtLeastOnce, true)] {
+    // Its acknowledgement is read; at QoS 2, a PUBREL came as well; and the answer to that is read.
+    for (qos, read, released, completed) in [
+        (Qos::AtLeastOnce, true, false, false),
+        (Qos::AtLeastOnce, false, false, false),
+        (Qos::ExactlyOnce, true, true, true),
+        (Qos::ExactlyOnce, true, true, false),
+        (Qos::ExactlyOnce, true, false, false),
+    ] {
         let mut middle = Middle::new(&[ONE], &function("one", &["a"]));
         middle.take(Event::Connected { epoch: 1, session_present: true });
         middle.take(Event::Message(message("a", b"{}", qos, 7, false)));
         let commit = middle.seal().commit;
         middle.gateway.acked(commit, 1, 1);
-        match (finished, qos) {
-            (false, _) => {}
-            (true, Qos::ExactlyOnce) => middle.take(Event::Released { packet_id: 7 }),
-            (true, _) => middle.take(Event::Confirmed { epoch: 1, acks_through: 1 }),
+        if released {
+            middle.take(Event::Released { packet_id: 7 });
         }
+        if read {
+            middle.take(Event::Confirmed { epoch: 1, acks_through: 1, completed_through: u64::from(completed) });
+        }
+        let finished = read && (completed || qos == Qos::AtLeastOnce);
         // Its first transmission is lost with the connection.
         middle.take(Event::Connected { epoch: 2, session_present: true });
         middle.take(Event::Message(message("a", b"{}", qos, 7, true)));
         let books = middle.gateway.books();
         let want = if finished { (2, 0) } else { (1, 1) };
-        assert_eq!((books.received, books.duplicates), want, "{qos:?} {finished}");
+        assert_eq!((books.received, books.duplicates), want, "{qos:?} {read} {released} {completed}");
+    }
+}
+
+/// Counts for the device, in state and in a meter; reads `samples` as an array and `on` as a whole number.
+const COUNT: &str = r#"
+  (import "weir1" "bind" (func $bind (param i32 i32) (result i32)))
+  (import "weir1" "field_f64s" (func $numbers (param i32 i32 i32) (result i32)))
+  (import "weir1" "field_i64" (func $whole (param i32 i32) (result i32)))
+  (import "weir1" "field_str" (func $text (param i32 i32 i32) (result i32)))
+  (import "weir1" "meter" (func $meter (param i32 i32) (result i32)))
+  (import "weir1" "meter_add" (func $add (param i32 i32 i32 f64) (result i32)))
+  (data (i32.const 0) "count") (data (i32.const 8) "samples") (data (i32.const 16) "on")
+  (func (export "on_start") (result i32)
+    (drop (call $bind (i32.const 8) (i32.const 7)))
+    (drop (call $bind (i32.const 16) (i32.const 2)))
+    (call $meter (i32.const 0) (i32.const 5)))
+  (func (export "on_event") (param i32) (result i32)
+    (drop (call $numbers (i32.const 0) (i32.const 64) (i32.const 4)))
+    (if (i32.ne (call $whole (i32.const 1) (i32.const 64)) (i32.const 0))
+      (then (drop (call $text (i32.const 1) (i32.const 64) (i32.const 8)))))
+    (drop (call $add (i32.const 0) (i32.const 0) (i32.const 0) (f64.const 1)))
+    (i32.const 2))"#;
+const COUNTER: Guest<'static> =
+    ("count", COUNT, "[[meter]]\nname = \"count\"\nkind = \"counter\"\nwindow = \"1 min\"\nlateness = \"10 s\"");
+
+#[test]
+fn what_has_no_device_in_the_field_of_its_trigger_is_a_dead_letter_and_shares_no_key() {
+    let mut middle = Middle::new(&[COUNTER], &function("count", &["in/+\ndevice = \"field:id\""]));
+    let (longest, too_long) = ("x".repeat(128), "x".repeat(129));
+    let named = [r#""a""#, r#""a""#, "7", "7.0", &format!("\"{longest}\"")];
+    for id in named {
+        middle.take(publish("in/x", format!(r#"{{"id":{id}}}"#).as_bytes()));
+    }
+    let nameless = [
+        ("{}", "field id holds nothing; device = \"field:id\" takes 1 to 128 bytes of text or a whole number there"),
+        (r#"{"id":null}"#, "field id holds null;"),
+        (r#"{"id":true}"#, "field id holds true;"),
+        (r#"{"id":{"a":1}}"#, "field id holds an object;"),
+        (r#"{"id":["a"]}"#, "field id holds an array;"),
+        (r#"{"id":1.5}"#, "field id holds 1.5;"),
+        (r#"{"id":""}"#, "field id holds the text \"\";"),
+        (&format!(r#"{{"id":"{too_long}"}}"#), "field id holds the text \"xxxx"),
+    ];
+    for (payload, what) in nameless {
+        middle.take(publish("in/x", payload.as_bytes()));
+        let effects = middle.seal();
+        let record = Record::take(&mut effects.lanes[0].records.as_slice()).unwrap();
+        let letter = DeadLetter::decode(record.payload).unwrap();
+        assert_eq!((&*letter.kind, &*letter.function, &*letter.topic), ("no-device", "count", "in/x"), "{payload}");
+        assert!(letter.message.starts_with(what), "{payload}: {}", letter.message);
+    }
+    let books = middle.gateway.books();
+    assert_eq!((books.aggregated, books.dead_lettered, middle.gateway.residue()), (5, 8, 0));
+    let records = middle.records_until(NOW + 120_000);
+    let aggregates = records.iter().map(|record| Aggregate::decode(&record.payload).unwrap());
+    let mut keys: Vec<String> = aggregates.map(|of| String::from_utf8_lossy(of.key).into_owned()).collect();
+    keys.sort();
+    assert_eq!(keys, ["7", "a", longest.as_str()]);
+    // A filter has its say before: such messages are then turned away, not kept.
+    let filter = "in/+\ndevice = \"field:id\"\nfilter = { payload = { id = [{ exists = true }] } }";
+    let mut middle = Middle::new(&[COUNTER], &function("count", &[filter]));
+    middle.take(publish("in/x", b"{}"));
+    assert_eq!((middle.gateway.books().filtered, middle.gateway.books().dead_lettered), (1, 0));
+}
+
+#[test]
+fn fields_of_another_type_than_the_function_reads_are_counted_and_said() {
+    let mut middle = Middle::new(&[COUNTER], &function("count", &["in/+"]));
+    for (payload, misfits, said) in [
+        (r#"{"samples":[1],"on":1}"#, 0, ""),
+        ("{}", 0, ""),
+        (r#"{"samples":null}"#, 1, "field samples on in/x: null is of another type than the function reads there"),
+        (r#"{"samples":"1,2","on":{}}"#, 2, ""),
+        // Read as a whole number, then as text: it is what the second finds.
+        (r#"{"on":"yes"}"#, 2, ""),
+        (r#"{"on":null}"#, 3, ""),
+        (r#"{"samples":[1],"on":true}"#, 3, ""),
+    ] {
+        middle.take(publish("in/x", payload.as_bytes()));
+        assert_eq!(middle.gateway.status().functions[0].misfits, misfits, "{payload}");
+        let log: Vec<&str> = middle.effects.log.iter().map(|line| line.text.as_str()).collect();
+        assert!(log.iter().any(|line| line.contains(said)) || said.is_empty(), "{payload}: {log:?}");
     }
 }

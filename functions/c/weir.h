@@ -1,13 +1,13 @@
-// weir.h: functions for a weir gateway in C. ABI version 1; ../abi/README.md is the specification, this its declaration.
+// weir.h: functions for a weir gateway in C. ABI version 1; functions/abi/README.md is the specification, this its declaration.
 //
-// - No C library, no heap. A function is a few exports and calls of the host; threshold-c/threshold-c.c is an example.
+// - No C library, no heap. A function is a few exports and calls of the host; functions/threshold-c is an example.
 // - Every invocation starts from the memory that on_start left: a static variable that a handler sets is forgotten.
 // - A pointer or length outside of the memory, or weir_abort, ends the invocation; everything else answers with a code.
 //
 // Compile:  clang --target=wasm32-unknown-unknown -std=c17 -Os -ffreestanding -mbulk-memory -c
 // Link:     wasm-ld --no-entry -z stack-size=2048 --stack-first --no-growable-memory --strip-all --keep-section=name
 //           --compress-relocations --page-size=1       (the last from LLD 22 on; without it a memory has pages of 64 KiB)
-// `cargo xtask functions` does both for functions/NAME/NAME.c.
+// `weir build` does both for NAME.c in a function's folder.
 #ifndef WEIR_H
 #define WEIR_H
 

@@ -1,5 +1,4 @@
-// The example `threshold` in C: alerts when a device's `temp` rises to `high`, and again when it has fallen to `low`; keeps
-// readings while it is high. Its cases are those of ../threshold.
+// Alerts when a device's `temp` rises to `high`, and again when it has fallen to `low`; keeps readings while it is high.
 #include "weir.h"
 
 WEIR_FUNCTION(512)

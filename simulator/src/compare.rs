@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn missing_records_are_wrong_even_if_the_sums_agree() {
         let mut upstream = Upstream::default();
-        upstream.note("g", "main", 2, "message");
+        upstream.note(("g", "s", "main"), 2, "message");
         let comparison = Comparison::new(&Truth::default(), &upstream);
         assert!(!comparison.is_right() && comparison.to_string().contains("1 records never came"));
     }

@@ -33,6 +33,8 @@ pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.9
 pub struct Origin<'a> {
     /// Gateway id.
     pub gateway: &'a str,
+    /// Number of the store ([`crate::store_id::StoreId`] as text); empty where there is none.
+    pub store: &'a str,
     /// Lane name.
     pub lane: &'a str,
     /// Sequence within the lane, without gaps.
@@ -45,6 +47,9 @@ pub fn write(format: SinkFormat, origin: Origin<'_>, record: &Record<'_>, out: &
     to.begin_map();
     to.field_u64("v", VERSION);
     to.field_str("gateway", origin.gateway);
+    if !origin.store.is_empty() {
+        to.field_str("store", origin.store);
+    }
     to.field_str("lane", origin.lane);
     to.field_u64("seq", origin.seq);
     to.field_str("kind", record.kind.name());
@@ -197,7 +202,9 @@ const QUALITIES: [(TimeQuality, &str); 3] =
 const KINDS: [(MeterKind, &str); 3] =
     [(MeterKind::Counter, "counter"), (MeterKind::Gauge, "gauge"), (MeterKind::Distribution, "distribution")];
 
-fn quality_name(quality: TimeQuality) -> &'static str {
+/// The word for it upstream.
+#[must_use]
+pub fn quality_name(quality: TimeQuality) -> &'static str {
     QUALITIES[quality as usize].1
 }
 

@@ -1,7 +1,7 @@
 //! The envelope read back: for the simulator and the tests, which add up what arrived.
 //!
 //! - Reads what [`super::write`] writes as JSON; unknown fields are looked over, since later versions only add.
-//! - Whoever adds up drops a (gateway, lane, seq) that was seen before: sinks deliver at least once.
+//! - Whoever adds up drops a (gateway, store, lane, seq) that was seen before: sinks deliver at least once.
 
 use core::fmt;
 use std::borrow::Cow;
@@ -21,6 +21,8 @@ use crate::window::{Aggregate, Stats};
 pub struct ParsedRecord {
     /// Gateway id.
     pub gateway: String,
+    /// Number of its store; empty if it has none.
+    pub store: String,
     /// Lane.
     pub lane: String,
     /// Sequence within the lane.
@@ -101,6 +103,7 @@ pub fn parse(json: &[u8]) -> Result<ParsedRecord, ParseError> {
     let kind = RecordKind::from_name(kind).ok_or(ParseError::Field("kind"))?;
     Ok(ParsedRecord {
         gateway: from.str("gateway")?.to_string(),
+        store: from.str("store").unwrap_or_default().to_string(),
         lane: from.str("lane")?.to_string(),
         seq: from.u64("seq")?,
         kind,

@@ -8,7 +8,7 @@ use crate::function::usage::Usage;
 use crate::window::REVISION_LATENESS;
 use crate::window::sketch::Mapping;
 
-const ORIGIN: Origin<'static> = Origin { gateway: "gw-1", lane: "telemetry", seq: 42 };
+const ORIGIN: Origin<'static> = Origin { gateway: "gw-1", store: "0badcafe", lane: "telemetry", seq: 42 };
 const RECORD: Record<'static> = Record {
     kind: RecordKind::Message,
     closes_message: true,
@@ -19,7 +19,7 @@ const RECORD: Record<'static> = Record {
     topic: "a/b",
     payload: b"",
 };
-const HEAD: &str = r#"{"v":1,"gateway":"gw-1","lane":"telemetry","seq":42,"kind":"KIND","at":1767225600000,"quality":"synced","topic":"a/b""#;
+const HEAD: &str = r#"{"v":1,"gateway":"gw-1","store":"0badcafe","lane":"telemetry","seq":42,"kind":"KIND","at":1767225600000,"quality":"synced","topic":"a/b""#;
 
 fn json(record: &Record<'_>) -> String {
     // What is already in the buffer is left alone.
@@ -223,9 +223,9 @@ fn what_cannot_be_read_is_sent_as_damaged() {
 fn cbor_has_the_same_fields() {
     let payload = aggregate(MeterKind::Distribution, b"m-1", &[1.5, -2.0, 0.0]);
     for (record, fields) in [
-        (Record { payload: b"{\"t\": 1}", ..RECORD }, 9),
-        (Record { kind: RecordKind::Aggregate, payload: &payload, ..RECORD }, 8 + 9 + 2 + 7 + 2 + 4 + 1),
-        (Record { kind: RecordKind::Loss, payload: b"?", ..RECORD }, 10),
+        (Record { payload: b"{\"t\": 1}", ..RECORD }, 10),
+        (Record { kind: RecordKind::Aggregate, payload: &payload, ..RECORD }, 9 + 9 + 2 + 7 + 2 + 4 + 1),
+        (Record { kind: RecordKind::Loss, payload: b"?", ..RECORD }, 11),
     ] {
         let mut out = Vec::new();
         write(SinkFormat::Cbor, ORIGIN, &record, &mut out);
@@ -235,6 +235,7 @@ fn cbor_has_the_same_fields() {
         while decoder.datatype().unwrap() != minicbor::data::Type::Break {
             let key = decoder.str().unwrap();
             match key {
+                "store" => assert_eq!(decoder.str().unwrap(), "0badcafe"),
                 "seq" => assert_eq!(decoder.u64().unwrap(), 42),
                 "sum" => assert_eq!(decoder.f64().unwrap(), -0.5),
                 "payload" => assert_eq!(decoder.bytes().unwrap(), b"{\"t\": 1}"),
@@ -245,6 +246,16 @@ fn cbor_has_the_same_fields() {
         decoder.skip().unwrap();
         assert_eq!((seen, decoder.position()), (fields, out.len()));
     }
+}
+
+#[test]
+fn a_record_without_a_store_is_one_all_the_same() {
+    let mut out = Vec::new();
+    write(SinkFormat::Json, Origin { store: "", ..ORIGIN }, &Record { payload: b"1", ..RECORD }, &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with(r#"{"v":1,"gateway":"gw-1","lane":"telemetry","seq":42,"#), "{text}");
+    assert_eq!(parse(text.as_bytes()).unwrap().store, "");
+    assert_eq!(parse(json(&Record { payload: b"1", ..RECORD }).as_bytes()).unwrap().store, "0badcafe");
 }
 
 #[test]

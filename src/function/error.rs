@@ -265,6 +265,8 @@ pub enum CallError {
     Refused {
         /// The code, below zero.
         code: i32,
+        /// The code in words.
+        why: String,
     },
     /// The handler returned a number that is no verdict for this kind of event.
     BadVerdict {
@@ -316,7 +318,7 @@ impl fmt::Display for CallError {
             Self::OutOfFuel { allowed, scene } => write!(f, "out of fuel: {allowed} allowed, {scene}"),
             Self::OutOfMemory { refused, scene } => write!(f, "out of memory: {refused}, {scene}"),
             Self::TimedOut { allowed, scene } => write!(f, "timed out: {allowed} allowed, {scene}"),
-            Self::Refused { code } => write!(f, "the handler refused with code {code}"),
+            Self::Refused { code, why } => write!(f, "the handler refused with code {code}: {}", Printable(why)),
             Self::BadVerdict { verdict } => {
                 write!(f, "the handler returned {verdict}, which is no verdict (1 keep, 0 drop, 2 done)")
             }

@@ -19,6 +19,7 @@ pub mod image;
 pub mod limits;
 pub mod names;
 pub mod prescan;
+mod refused;
 pub mod rewrite;
 pub mod staged;
 pub mod state;
@@ -31,7 +32,8 @@ pub use error::{CallError, Fault, LoadError, Scene};
 pub use event::{EventKind, Invocation, Seed};
 pub use host::Bindings;
 pub use limits::{GrowthRefused, MODULE_BYTES_MAX, Pool};
-pub use staged::{Emit, LogLine, MeterOp, Staged};
+pub use refused::Bound;
+pub use staged::{Emit, LogLine, METER_KEY_BYTES_MAX, MeterOp, Staged};
 pub use usage::{ErrorKind, Usage, UsageRecord};
 
 use core::fmt;
@@ -42,6 +44,7 @@ use self::guest::{Allowance, Guest, Halt, Program};
 use self::host::{Call, CallSet, Host, Phase};
 use self::image::Image;
 use self::limits::Limiter;
+use self::refused::Refusals;
 use self::state::TakeChange;
 use crate::field::{FieldKind, Fields, Path, PathId, Paths, Value};
 use crate::manifest::{InstancePolicy, Manifest};
@@ -106,6 +109,7 @@ pub struct Function {
     keep_prefix_len: usize,
     fuel: Fuel,
     time: Millis,
+    refusals: Refusals,
     program: Program,
     body: Body,
     reset: Reset,
@@ -161,6 +165,7 @@ impl Function {
             keep_prefix_len: manifest.keep_prefix.len(),
             fuel: manifest.limits.fuel,
             time: manifest.limits.time,
+            refusals: Refusals::new(manifest),
             program,
             body: Body::Gone(Box::new(host)),
             reset: Reset::Warm,
@@ -357,7 +362,7 @@ impl Function {
             verdict::DROP => return Ok(Verdict::Drop),
             verdict::DONE => return Ok(Verdict::Done),
             verdict::KEEP if kind == EventKind::Message => return Ok(Verdict::Keep),
-            ..0 => CallError::Refused { code: number },
+            ..0 => CallError::Refused { code: number, why: self.refusals.words(number, self.host().view.bound) },
             _ => CallError::BadVerdict { verdict: number },
         };
         // The guest returned in good order, so the image may be copied back; a warm instance must forget the event.
@@ -372,6 +377,7 @@ impl Function {
         let host = self.host_mut();
         host.staged.clear();
         host.state.clear_staged();
+        (host.view.misread, host.view.read, host.view.bound) = (0, 0, None);
         if let Some(reason) = &self.broken {
             return Err(no_instance(reason));
         }
@@ -479,15 +485,28 @@ impl Function {
         0 < staged.emits().len() + staged.meters().len() + state.staged_len()
     }
 
-    /// The fields bound as numbers that are there and are no finite numbers.
-    pub fn misfits<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = (&'a Path, Value)> {
-        let bound = self.bindings.f64.iter().zip(&self.f64_paths).map(|(path, id)| (path, fields.value(*id)));
-        bound.filter(|(_, value)| value.kind() != FieldKind::Absent && !value.f64().is_some_and(f64::is_finite))
+    /// The fields that are there and are not what the function reads there: numbers that are none (true), and what the last call
+    /// found of another type by every getter that it tried (false).
+    pub fn misfits<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = (&'a Path, Value, bool)> {
+        let Bindings { f64, typed, .. } = &self.bindings;
+        let no_number = |value: &Value| value.kind() != FieldKind::Absent && !value.f64().is_some_and(f64::is_finite);
+        let numbers = f64.iter().zip(&self.f64_paths).map(|(path, id)| (path, fields.value(*id), true));
+        let view = &self.host().view;
+        let misread = view.misread & !view.read;
+        let others = typed.iter().zip(&self.typed_paths).enumerate();
+        let others = others.filter(move |(bit, _)| misread & 1 << bit != 0);
+        let others = others.map(|(_, (path, id))| (path, fields.value(*id), false));
+        numbers.filter(move |(_, value, _)| no_number(value)).chain(others)
     }
 
     /// What the last call put and deleted becomes the durable state, and dirty.
     pub fn commit_state(&mut self) {
         self.host_mut().state.commit();
+    }
+
+    /// What the last call put (`Some`) and deleted, in order of the keys' first change; empty once it is committed.
+    pub fn staged_state(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.host().state.staged()
     }
 
     /// Hands out each key that changed since the last time with its value (`None`: deleted).
@@ -505,10 +524,22 @@ impl Function {
         self.host().state.iter()
     }
 
+    /// Bytes of durable state that the function may have.
+    #[must_use]
+    pub const fn state_max(&self) -> Bytes {
+        self.refusals.state_max()
+    }
+
     /// Bytes of durable state in use, as the quota counts them.
     #[must_use]
     pub fn state_used(&self) -> Bytes {
         self.host().state.used()
+    }
+
+    /// Its largest linear memory since it was loaded.
+    #[must_use]
+    pub fn memory_peak(&self) -> Bytes {
+        self.host().limiter.peak()
     }
 
     /// What it used so far.
@@ -561,7 +592,9 @@ fn no_instance(reason: &dyn fmt::Display) -> CallError {
     CallError::Broken { reason: reason.to_string() }
 }
 
-fn digest(bytes: &[u8]) -> u64 {
+/// [`Function::digest`] of a module.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> u64 {
     fnv1a(FNV_BASIS, bytes)
 }
 

@@ -26,9 +26,14 @@ pub const ENTRY_COST: usize = STATE_ENTRY as usize;
 /// Takes a key that changed and its new value (`None`: deleted).
 pub type TakeChange<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
 
-/// Why a put was refused: the quota of the manifest or the bounds of one invocation.
+/// Why a put was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum Full {
+    /// The quota of the manifest.
+    Quota,
+    /// The bounds of one invocation.
+    Call,
+}
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -107,14 +112,14 @@ impl State {
         let before = self.get(key).map_or(0, |value| cost(key, value.len()));
         let after = self.staged_used - before + cost(key, value.len());
         if self.quota < after {
-            return Err(Full);
+            return Err(Full::Quota);
         }
         let index = self.stage(key, value.len())?;
         let start = match &self.changes[index].value {
             Some(range) if value.len() <= self.changes[index].room => range.start,
             _ => {
                 if STAGED_BYTES_MAX < self.arena.len() + value.len() {
-                    return Err(Full);
+                    return Err(Full::Call);
                 }
                 let start = self.arena.len();
                 self.arena.resize(start + value.len(), 0);
@@ -147,7 +152,7 @@ impl State {
         }
         let start = self.arena.len();
         if self.changes.len() == STAGED_KEYS_MAX || STAGED_BYTES_MAX < start + key.len() + value_len {
-            return Err(Full);
+            return Err(Full::Call);
         }
         self.arena.extend_from_slice(key);
         self.changes.push(Change { key: start..start + key.len(), value: None, room: 0 });
@@ -158,6 +163,12 @@ impl State {
     #[must_use]
     pub fn staged_len(&self) -> usize {
         self.changes.len()
+    }
+
+    /// What the running invocation has put (`Some`) and deleted.
+    pub fn staged(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let bytes = |range: &Range<usize>| &self.arena[range.clone()];
+        self.changes.iter().map(move |change| (bytes(&change.key), change.value.as_ref().map(bytes)))
     }
 
     /// Forgets what is staged.
@@ -332,10 +343,10 @@ mod tests {
         let mut state = State::new(Bytes(2 * ENTRY_COST as u64 + 4));
         state.put(b"a", b"1").unwrap();
         state.put(b"b", b"2").unwrap();
-        assert_eq!(state.put(b"b", b"22"), Err(Full));
-        assert_eq!(state.put(b"c", b""), Err(Full));
+        assert_eq!(state.put(b"b", b"22"), Err(Full::Quota));
+        assert_eq!(state.put(b"c", b""), Err(Full::Quota));
         state.commit();
-        assert_eq!(state.put(b"c", b"1"), Err(Full));
+        assert_eq!(state.put(b"c", b"1"), Err(Full::Quota));
         state.delete(b"a").unwrap();
         state.put(b"c", b"1").unwrap();
         state.commit();
@@ -348,7 +359,7 @@ mod tests {
         for key in 0..STAGED_KEYS_MAX {
             state.put(&[key as u8], b"v").unwrap();
         }
-        assert_eq!(state.put(b"one more", b"v"), Err(Full));
+        assert_eq!(state.put(b"one more", b"v"), Err(Full::Call));
         state.clear_staged();
         let value = [7; VALUE_BYTES_MAX];
         let kept = (0..10u8).take_while(|key| state.put(&[*key], &value).is_ok()).count();
@@ -366,7 +377,7 @@ mod tests {
         state.restore(b"k", Some(b"value"));
         assert_eq!(dirty(&mut state), []);
         assert_eq!(state.get(b"k"), Some(&b"value"[..]));
-        assert_eq!(state.put(b"k", b"value"), Err(Full));
+        assert_eq!(state.put(b"k", b"value"), Err(Full::Quota));
         state.restore(b"k", None);
         assert_eq!((state.get(b"k"), state.used()), (None, Bytes(0)));
     }

@@ -9,6 +9,7 @@ use crate::field::Fields;
 use crate::function::{CallError, EventKind, Invocation, Verdict};
 use crate::outbox::Offer;
 use crate::record::{Record, RecordKind};
+use crate::tape::Tape;
 use crate::time::Stopwatch;
 use crate::units::Bytes;
 use crate::window::FoldTime;
@@ -17,6 +18,9 @@ use crate::window::FoldTime;
 const LETTER_DIVISOR: usize = 4;
 /// What is left of a larger one.
 const CUT_PAYLOAD_MAX: usize = 4096;
+
+/// From here on, in percent of its bound, a function's durable state is said to fill.
+const STATE_WARN_PERCENT: u64 = 80;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +76,17 @@ impl Gateway {
         }
         outlets.course.absorbed |= verdict == Verdict::Done && function.left_something();
         function.commit_state();
+        let (used, max) = (function.state_used(), function.state_max());
+        if max.0.saturating_mul(STATE_WARN_PERCENT) <= used.0.saturating_mul(100)
+            && 0 < max.0
+            && let Some(more) = self.complaints.due(Some(slot), "state-quota", *now)
+        {
+            let text = format!(
+                "durable state holds {used} of {max} (function.limits.state); once it is full, events that need more become dead \
+                 letters{more}"
+            );
+            effects.say(log::Level::Warn, name, text);
+        }
         if core::mem::take(&mut turn.course.hop_limited) {
             self.hop_limited += 1;
             let what =
@@ -88,7 +103,14 @@ impl Gateway {
         let Slot { function, meter_first, .. } = &slots[slot];
         let mut aggregates =
             Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
-        let at = FoldTime { event_ms: invocation.time_ms, now_ms: now.wall_ms, quality: invocation.quality };
+        let at = FoldTime {
+            event_ms: invocation.time_ms,
+            now_ms: now.wall_ms,
+            quality: invocation.quality,
+            is_own: !invocation.time_from_payload,
+            clock: now.quality,
+            hold_until_ms: Self::hold_until_ms(now),
+        };
         for op in function.staged().meters() {
             let key = op.key.unwrap_or(invocation.device).as_bytes();
             let folded = windows.fold(at, *meter_first + op.meter, key, op.value, &mut |meter, aggregate| {
@@ -181,11 +203,16 @@ impl Slot {
         invocation: &Invocation<'_>,
         fields: &Fields,
         stopwatch: &mut dyn Stopwatch,
+        tape: Option<&mut Tape>,
         effects: &mut Effects,
     ) -> Result<Verdict, CallError> {
         self.usage_dirty = true;
         let (fuel, time_us) = (self.function.usage().fuel, self.function.usage().time_us);
         let outcome = self.function.call(invocation, fields, stopwatch);
+        if let Some(tape) = tape {
+            let spent = self.function.usage().fuel - fuel;
+            tape.call(&self.manifest, &self.function, invocation, &outcome, spent);
+        }
         for line in self.function.staged().logs() {
             effects.say(log_level(line.level), &self.name, String::from_utf8_lossy(line.text).into_owned());
         }

@@ -1,4 +1,4 @@
-//! What of a message is doubted and not refused: a field that is no number where the function reads one, and a time that cannot be.
+//! What of a message is doubted and not refused: a field of another type than the function reads there, and a time that cannot be.
 //!
 //! - Each is counted, and said in the log with function, field, topic and what stood there, by the measure of [`Complaints`].
 //! - A field that is absent is no doubt: payloads may differ. A time of arrival is taken in place of one that is not believed.
@@ -10,10 +10,12 @@ use crate::config::TimeUnit;
 use crate::effect::Effects;
 use crate::field::{FieldKind, Fields, Value};
 use crate::function::Invocation;
-use crate::time::{Now, WallMillis};
+use crate::time::{Now, TimeQuality, WallMillis};
 
 /// 2000-01-01: a set clock tells no earlier time; a device that does counts from its boot, or in another unit.
 const EARLIEST_MS: WallMillis = 946_684_800_000;
+/// 2200-01-01: no device of today means a later time.
+const LATEST_MS: WallMillis = 7_258_118_400_000;
 /// Characters of a text that are shown.
 const SHOWN_MAX: usize = 40;
 
@@ -55,14 +57,16 @@ impl Doubts<'_> {
         true
     }
 
-    /// Counts the fields that the function reads as numbers and that are there, but no finite numbers.
-    pub fn numbers(&mut self, slot: &Slot, fields: &Fields, invocation: &Invocation<'_>) -> u64 {
+    /// Counts the fields that are there and not what the function, which has been called, reads there.
+    pub fn misfits(&mut self, slot: &Slot, fields: &Fields, invocation: &Invocation<'_>) -> u64 {
         let mut count = 0;
-        for (path, value) in slot.function.misfits(fields) {
+        for (path, value, as_number) in slot.function.misfits(fields) {
             count += 1;
-            self.say("not-a-number", &slot.name, invocation, path, value, &|| {
-                "is no finite number; the function finds none there".to_owned()
-            });
+            let (kind, what) = match as_number {
+                true => ("not-a-number", "is no finite number; the function finds none there"),
+                false => ("wrong-type", "is of another type than the function reads there"),
+            };
+            self.say(kind, &slot.name, invocation, path, value, &|| what.to_owned());
         }
         count
     }
@@ -91,11 +95,16 @@ fn believed(value: Value, field: &TimeField, now: Now, skew_max_ms: i64) -> Opti
     };
     // A gateway whose own clock is not set lives before 2000 as well.
     let earliest = if now.wall_ms < EARLIEST_MS { 0 } else { EARLIEST_MS };
-    let latest = now.wall_ms.saturating_add(skew_max_ms);
+    // And it cannot say what lies in the future.
+    let latest = match now.quality {
+        TimeQuality::Synced => now.wall_ms.saturating_add(skew_max_ms),
+        _ => LATEST_MS,
+    };
     (earliest as f64 <= ms && ms < latest as f64).then_some(ms as WallMillis)
 }
 
-fn shown(value: Value, payload: &[u8]) -> String {
+/// A value for the log, short and escaped.
+pub(super) fn shown(value: Value, payload: &[u8]) -> String {
     match value.kind() {
         FieldKind::Absent => "nothing".to_owned(),
         FieldKind::Null => "null".to_owned(),
@@ -118,7 +127,6 @@ fn shown(value: Value, payload: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::field::{Codec, Path, Paths};
-    use crate::time::TimeQuality;
 
     const NOW: WallMillis = 1_800_000_000_000;
 

@@ -128,7 +128,7 @@ impl Gateway {
         expected: Option<Expected<'_>>,
         effects: &mut Effects,
     ) -> Result<Fate, NoReplay> {
-        let now = self.timeline.read(now);
+        let now = self.time_now(now, effects);
         let lane = self.dead_letter_lane.ok_or(NoReplay::Absent)?;
         let letter = Some(record).filter(|record| record.kind == RecordKind::DeadLetter);
         let letter = letter.and_then(|record| DeadLetter::decode(record.payload)).ok_or(NoReplay::NoLetter)?;
@@ -183,7 +183,7 @@ impl Gateway {
         }
         match slot {
             // It was called: the letter has what with.
-            Some(slot) if named.is_some() && letter.kind != "malformed" => Ok(Way::Call(slot)),
+            Some(slot) if named.is_some() && !matches!(&*letter.kind, "malformed" | "no-device") => Ok(Way::Call(slot)),
             slot => self.listeners_of(letter, slot).map(Way::Wake),
         }
     }
@@ -226,7 +226,7 @@ impl Gateway {
                 return self.dead_letter(turn, Some(slot), Failure::new("malformed", &what), &invocation, letter.hops);
             }
         };
-        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
+        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), self.tape.as_mut(), turn.effects) {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, letter.hops, &mut scratch.chain),
             Err(error) => {
                 let (kind, what) = (error.kind().name(), error.to_string());

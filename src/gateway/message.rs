@@ -1,17 +1,14 @@
 //! The way of one message: duplicate or new, triggers, declarative filter, call, effects, chains, and its fate in the books.
 
-use std::io::Write as _;
-
 use super::apply::Failure;
+use super::device::device_of;
 use super::doubts::Doubts;
-use super::routing::{Device, Listener, topic_level};
 use super::{Gateway, scans::Scans};
 use crate::books::{DropReason, Fate};
 use crate::budget::costs;
 use crate::config::{Qos, RetainedPolicy};
 use crate::effect::{Ack, Effects};
 use crate::event::{Message, Poison};
-use crate::field::{FieldKind, Fields, Value};
 use crate::function::{Invocation, Seed};
 use crate::marks::Marks;
 use crate::time::{Now, TimeQuality, WallMillis};
@@ -224,9 +221,12 @@ impl Gateway {
         effects.acks.push(Ack { epoch, packet_id, qos });
         if dup && self.marks.is_duplicate(packet_id, hash) {
             self.books.duplicates += 1;
+            if qos == Qos::ExactlyOnce {
+                self.marks.again(packet_id);
+            }
             return true;
         }
-        self.marks.add(packet_id, hash, dup);
+        self.marks.add(packet_id, hash, qos, dup);
         false
     }
 
@@ -304,19 +304,32 @@ impl Gateway {
                 return Wake::Taken;
             }
         };
-        invocation.device = device_of(listener, job, fields, &mut scratch.device);
+        let device = device_of(&listener.device, job.topic, job.payload, fields, &mut scratch.device);
+        invocation.device = device.as_ref().map_or("", |device| *device);
         if let Some(pattern) = &listener.pattern
             && !pattern.matches(fields, job.payload, job.topic, invocation.device)
         {
             return Wake::Filtered;
         }
+        if let Err(what) = device {
+            self.dead_letter(turn, Some(slot), Failure::new("no-device", &what), &invocation, job.hops);
+            return Wake::Taken;
+        }
         let slot_of = &mut self.slots[slot];
         let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
         let doubted = doubts.time(listener, fields, self.future_skew_max_ms, &slot_of.name, &mut invocation);
+        if doubted {
+            // The device's clock and ours do not agree, so neither is to be trusted much.
+            invocation.quality = invocation.quality.min(TimeQuality::Restored);
+        }
         self.skewed += u64::from(doubted);
-        slot_of.misfits += doubts.numbers(slot_of, fields, &invocation);
         turn.calls += 1;
-        match self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), turn.effects) {
+        let outcome =
+            self.slots[slot].call(&invocation, fields, self.stopwatch.as_mut(), self.tape.as_mut(), turn.effects);
+        let slot_of = &mut self.slots[slot];
+        let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
+        slot_of.misfits += doubts.misfits(slot_of, fields, &invocation);
+        match outcome {
             Ok(verdict) => self.apply(turn, slot, verdict, &invocation, job.hops, &mut scratch.chain),
             Err(error) => {
                 let what = error.to_string();
@@ -343,31 +356,5 @@ fn takes_retained(policy: RetainedPolicy, is_old: impl FnOnce() -> bool) -> bool
         RetainedPolicy::Always => true,
         RetainedPolicy::SkipOnResubscribe => !is_old(),
         RetainedPolicy::Never => false,
-    }
-}
-
-fn device_of<'a>(listener: &Listener, job: &Job<'a>, fields: &Fields, buffer: &'a mut Vec<u8>) -> &'a str {
-    match listener.device {
-        Device::Topic => job.topic,
-        Device::TopicLevel(level) => topic_level(job.topic, level),
-        Device::Field(path) => {
-            device_name(fields.value(path), job.payload, buffer);
-            core::str::from_utf8(buffer).unwrap_or("")
-        }
-    }
-}
-
-/// Longest name of a device that is read from a payload; a longer one is cut.
-const DEVICE_BYTES_MAX: usize = 128;
-
-/// The text of the field, or its whole number; nothing for any other value.
-fn device_name(value: Value, payload: &[u8], name: &mut Vec<u8>) {
-    name.clear();
-    if let Some(number) = value.i64() {
-        let _ = write!(name, "{number}");
-    } else if value.kind() == FieldKind::String
-        && let Some(text) = value.text_bytes(payload)
-    {
-        name.extend(text.take(DEVICE_BYTES_MAX));
     }
 }

@@ -8,11 +8,13 @@
 mod apply;
 mod complaints;
 mod deadline;
+mod device;
 mod doubts;
 mod durable;
 mod letters;
 mod message;
 mod outlets;
+mod recording;
 mod routing;
 mod scans;
 mod status;
@@ -23,9 +25,12 @@ use crate::effect::Effects;
 use crate::event::Event;
 use crate::field::Paths;
 use crate::function::Function;
+use crate::manifest::Manifest;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
+use crate::store_id::StoreId;
 use crate::subscribed::Subscribed;
+use crate::tape::Tape;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
 
@@ -44,6 +49,8 @@ use usage::{Period, Periods};
 struct Slot {
     name: String,
     version: String,
+    /// With what the site changes of it.
+    manifest: Box<Manifest>,
     function: Function,
     keep_prefix: String,
     report: bool,
@@ -76,6 +83,9 @@ pub struct Gateway {
     books: Books,
     timeline: Timeline,
     commit: u64,
+    store: StoreId,
+    /// The number of the store has been written by this process.
+    store_told: bool,
     /// Something waits for a commit.
     dirty: bool,
     skewed: u64,
@@ -88,6 +98,9 @@ pub struct Gateway {
     bytes: Vec<u8>,
     scratch: Scratch,
     stopwatch: Box<dyn Stopwatch>,
+    /// What somebody records of the calls, and how many have done so.
+    tape: Option<Tape>,
+    recordings: u64,
 }
 
 /// How values came to their windows, since the start.
@@ -108,7 +121,7 @@ impl FoldCounts {
 impl Gateway {
     /// Takes one event and adds what follows from it to `effects`.
     pub fn handle(&mut self, now: Now, event: Event<'_>, effects: &mut Effects) {
-        let now = self.timeline.read(now);
+        let now = self.time_now(now, effects);
         match event {
             Event::Message(message) => self.on_message(now, &message, effects),
             Event::Poison(poison) => self.on_poison(now, &poison, effects),
@@ -119,7 +132,9 @@ impl Gateway {
                 self.dirty |= self.subscribed.is_dirty();
             }
             Event::Released { packet_id } => self.marks.released(packet_id),
-            Event::Confirmed { epoch, acks_through } => self.marks.confirmed(epoch, acks_through),
+            Event::Confirmed { epoch, acks_through, completed_through } => {
+                self.marks.confirmed(epoch, acks_through, completed_through);
+            }
             Event::Settled { lane, records } => {
                 self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
                 self.dirty = true;
@@ -127,6 +142,15 @@ impl Gateway {
             Event::Gone { lane, lost } => {
                 self.outbox.gone(lane, &lost, &mut self.books, &mut effects.releases);
                 self.dirty = true;
+            }
+            Event::Fetched { lane, fetched } => {
+                let Self { outbox, books, .. } = self;
+                let back = (&mut effects.releases, &mut effects.reads);
+                outbox.fetched(lane, fetched.as_ref(), now, books, back);
+                self.dirty = true;
+            }
+            Event::Upstream { lane, is_up } => {
+                self.dirty |= self.outbox.upstream(lane, is_up);
             }
             Event::Tick => self.on_tick(now, effects),
         }
@@ -149,6 +173,21 @@ impl Gateway {
         self.dirty = true;
     }
 
+    /// Takes notice of the clock; what goes by it moves with it.
+    fn time_now(&mut self, now: Now, effects: &mut Effects) -> Now {
+        let (now, shift) = self.timeline.read(now);
+        if let Some(shift) = shift {
+            self.on_shift(now, shift, effects);
+        }
+        now
+    }
+
+    /// The gateway's own time: that of the clock, or going on from the last one on flash until the clock is set.
+    #[must_use]
+    pub fn time(&self, now: Now) -> Now {
+        self.timeline.peek(now)
+    }
+
     /// The acknowledgements of a commit have been handed to the link.
     pub fn acked(&mut self, commit: u64, epoch: u64, acks: u64) {
         self.marks.acked(commit, epoch, acks);
@@ -158,6 +197,12 @@ impl Gateway {
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.outbox.is_blocked()
+    }
+
+    /// Whether a sink waits for a commit to go on.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.dirty && self.outbox.is_starved()
     }
 
     /// Whether something waits for a commit.
@@ -176,6 +221,12 @@ impl Gateway {
     #[must_use]
     pub const fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// The number of the store, of which records tell upstream.
+    #[must_use]
+    pub const fn store(&self) -> StoreId {
+        self.store
     }
 
     /// What the broker's session may hold.

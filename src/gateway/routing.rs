@@ -9,7 +9,11 @@ use crate::trigger::{TopicIndex, TriggerId};
 #[derive(Debug)]
 pub(super) enum Device {
     TopicLevel(u8),
-    Field(PathId),
+    Field {
+        path: PathId,
+        /// As the trigger names it.
+        name: String,
+    },
     Topic,
 }
 
@@ -104,7 +108,7 @@ impl Routing {
         let device = match &trigger.device {
             DeviceFrom::TopicLevel(level) => Device::TopicLevel(*level),
             DeviceFrom::Topic => Device::Topic,
-            DeviceFrom::Field(text) => Device::Field(path(text)?),
+            DeviceFrom::Field(text) => Device::Field { path: path(text)?, name: text.clone() },
         };
         let pattern = match &trigger.filter {
             Some(pattern) => Some(pattern.bind(paths).map_err(|_| RoutingError::TooManyPaths)?),
@@ -112,7 +116,7 @@ impl Routing {
         };
         let looks = reads
             || time.is_some()
-            || matches!(device, Device::Field(_))
+            || matches!(device, Device::Field { .. })
             || trigger.filter.as_ref().is_some_and(Pattern::reads_payload);
         self.listeners.push(Listener {
             slot,

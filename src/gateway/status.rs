@@ -31,6 +31,8 @@ pub struct LaneStatus<'a> {
     pub records: u64,
     /// Messages that wait.
     pub messages: u64,
+    /// Records that left undelivered, of which upstream is still to be told.
+    pub losses_untold: u64,
     /// Bytes on flash.
     pub bytes: u64,
     /// The bound.
@@ -88,6 +90,7 @@ impl Gateway {
             name: &lane.config().name,
             records: lane.records_pending(),
             messages: lane.messages_pending(),
+            losses_untold: lane.losses_untold(),
             bytes: lane.bytes(),
             bytes_max: lane.config().bytes_max.0,
             totals: lane.totals(),

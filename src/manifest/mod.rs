@@ -145,6 +145,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// Instance policy.
     pub instances: InstancePolicy,
+    /// What its own error codes mean, for people: `[errors]`.
+    pub errors: Vec<(u16, String)>,
     /// Default configuration, overridden by the site: key and value as text.
     pub config: Vec<(String, String)>,
 }

@@ -6,6 +6,9 @@ use crate::units::{Bytes, Fuel, Millis};
 
 use super::{InstancePolicy, Limits, METERS_MAX, Manifest, MeterKind, MeterSpec, MeterTime, check_label};
 
+/// Bytes of an error code's meaning.
+const ERROR_WORDS_MAX: usize = 200;
+
 impl Manifest {
     /// Parses `text`, the content of `file`; what is wrong goes to `faults`.
     pub fn parse(file: &str, text: &str, faults: &Faults) -> Option<Self> {
@@ -26,6 +29,7 @@ impl Manifest {
             instances: section
                 .choice("instances", &[("pristine", InstancePolicy::Pristine), ("warm", InstancePolicy::Warm)])
                 .unwrap_or_default(),
+            errors: errors(&mut section),
             config: section.pairs("config"),
             name,
         };
@@ -102,6 +106,26 @@ impl Limits {
             meter_ops: section.number("meter-ops", self.meter_ops, 0..=4096),
         }
     }
+}
+
+/// Words for the codes that are no host call's: from 6 on.
+fn errors(section: &mut Section<'_>) -> Vec<(u16, String)> {
+    let mut errors = Vec::new();
+    for (key, words) in section.pairs("errors") {
+        match key.parse::<u16>() {
+            Ok(code @ 6..) if key == code.to_string() && (1..=ERROR_WORDS_MAX).contains(&words.len()) => {
+                errors.push((code, words));
+            }
+            _ => section.refuse(
+                &format!("errors.{key}"),
+                &format!(
+                    "is no code with its meaning; wants 16 = \"no count of pulses\": a number from 6 to 65535 (1 to 5 are host \
+                     calls'), and text of at most {ERROR_WORDS_MAX} bytes"
+                ),
+            ),
+        }
+    }
+    errors
 }
 
 fn meters(section: &mut Section<'_>) -> Vec<MeterSpec> {
@@ -198,6 +222,8 @@ mod tests {
             time = "processing"
             keys-max = 32
             unit = "kWh"
+            [errors]
+            16 = "no count of pulses"
             [config]
             pulses-per-kwh = 1000
             label = "hall"
@@ -210,6 +236,7 @@ mod tests {
         assert_eq!(manifest.meters[0].window, Millis(900_000));
         assert_eq!((manifest.meters[0].kind, manifest.meters[0].keys_max), (MeterKind::Counter, 32));
         assert_eq!(manifest.meters[0].cells_max(), 3 * 33);
+        assert_eq!(manifest.errors, [(16, String::from("no count of pulses"))]);
         assert_eq!(manifest.config[1], (String::from("pulses-per-kwh"), String::from("1000")));
         assert_eq!((manifest.limits.fuel, manifest.limits.log_bytes), (Fuel(50_000), Bytes(0)));
     }
@@ -225,6 +252,8 @@ mod tests {
             ("name = \"a\"\nkeep-prefix = \"a+\"", "keep-prefix: `a+` has a wildcard"),
             ("name = \"a\"\n[limits]\nmemry = \"1 KiB\"", "limits.memry: is not a key"),
             ("name = \"a\"\n[[meter]]\nname = \"t\"", "meter.t.kind: is missing"),
+            ("name = \"a\"\n[errors]\n4 = \"x\"", "errors.4: is no code with its meaning"),
+            ("name = \"a\"\n[errors]\n16 = \"\"", "errors.16: is no code with its meaning"),
             ("name = \"a\"\n[[meter]]\nname = \"t\"\nkind = \"guage\"", "did you mean `gauge`?"),
         ] {
             let (_, faults) = parse(text);

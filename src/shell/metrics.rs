@@ -201,6 +201,10 @@ fn lanes(text: &mut Text, status: &Status<'_>) {
     for lane in &status.lanes {
         text.sample("lane_records_pending", &format!("lane=\"{}\"", lane.name), lane.records);
     }
+    text.family("lane_losses_untold", "gauge", "Records that left undelivered, of which upstream is still to be told");
+    for lane in &status.lanes {
+        text.sample("lane_losses_untold", &format!("lane=\"{}\"", lane.name), lane.losses_untold);
+    }
     text.family("lane_bytes", "gauge", "Bytes of the lane on flash");
     for lane in &status.lanes {
         text.sample("lane_bytes", &format!("lane=\"{}\"", lane.name), lane.bytes);
@@ -214,6 +218,7 @@ fn lanes(text: &mut Text, status: &Status<'_>) {
         let labels = |outcome: &str| format!("lane=\"{}\",outcome=\"{outcome}\"", lane.name);
         text.sample("lane_records_total", &labels("delivered"), lane.totals.delivered);
         text.sample("lane_records_total", &labels("expired"), lane.totals.expired);
+        text.sample("lane_records_total", &labels("rolled-up"), lane.totals.rolled_up);
         for reason in DropReason::ALL {
             text.sample("lane_records_total", &labels(reason.name()), lane.totals.dropped[reason as usize]);
         }
@@ -251,7 +256,7 @@ fn functions(text: &mut Text, status: &Status<'_>) {
         text,
         "function_misfits_total",
         "counter",
-        "Fields that it reads as numbers and that were no finite numbers",
+        "Fields that were there and of another type than the function reads there",
         &|f| f.misfits,
     );
     per_function(text, "function_state_bytes", "gauge", "Durable state", &|f| f.state_bytes);

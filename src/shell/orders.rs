@@ -114,6 +114,32 @@ impl Orders {
     }
 }
 
+/// Begins a recording.
+#[must_use]
+pub fn begin_recording(gateway: &mut Gateway, now: Now, functions: Vec<String>) -> Value {
+    match gateway.begin_recording(now, functions) {
+        Ok(id) => {
+            log::info!("recording {id} begins, as ordered over the control socket");
+            json!({ "ok": true, "id": id })
+        }
+        Err(why) => refusal(&why),
+    }
+}
+
+/// Hands out what was recorded.
+#[must_use]
+pub fn take_recording(gateway: &mut Gateway, now: Now, id: u64, end: bool) -> Value {
+    match gateway.take_recording(now, id, end) {
+        Ok(portion) => {
+            if portion.ended {
+                log::info!("recording {id} has ended");
+            }
+            json!({ "ok": true, "lines": portion.lines, "ended": portion.ended })
+        }
+        Err(why) => refusal(&why),
+    }
+}
+
 /// The gateway's part of the answer to `status`.
 #[must_use]
 pub fn status(gateway: &Gateway, shell: &super::metrics::ShellNumbers) -> Value {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::control;
 use super::metrics;
 use super::mqtt::{self, Source};
@@ -25,8 +25,8 @@ use crate::effect::Effects;
 use crate::envelope::{self, Origin};
 use crate::function::Function;
 use crate::gateway::{Gateway, StartError};
-use crate::outbox::Outbox;
 use crate::record::Record;
+use crate::store_id::StoreId;
 
 /// Why a gateway with an accepted plan did not start, or ended.
 #[derive(Debug)]
@@ -84,6 +84,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;
+    clock::know(gateway.time(clock.now()).wall_ms);
     let (scrape, scrapes) = mpsc::channel(SCRAPES_MAX);
     let (order, orders) = mpsc::channel(ORDERS_MAX);
     let (pulse, supervisor) = (Arc::new(Pulse::default()), Arc::new(Notify::from_env()));
@@ -100,7 +101,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let _watch = watch.map_err(|error| Failure::Io(error, "no thread for the watch".to_owned()))?;
     let ends = LaneEnds::new(gateway.outbox().lanes().len());
     let (events, settled) = mpsc::channel(SINK_EVENTS_MAX);
-    let sinks = sinks(config, gateway.outbox(), &store, &ends, &events);
+    let sinks = sinks(config, &gateway, &store, &ends, &events);
     let link = mqtt::spawn(Source {
         connection: config.broker.clone(),
         subscriptions: config.subscriptions(),
@@ -119,6 +120,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         answers,
         sinks,
         settled,
+        events,
         ends,
         scrapes,
         orders: Orders::new(orders),
@@ -161,14 +163,14 @@ fn listen_for_orders(dir: &Path) -> Option<UnixListener> {
 
 fn sinks(
     config: &Config,
-    outbox: &Outbox,
+    gateway: &Gateway,
     store: &StoreHandle,
     ends: &Arc<LaneEnds>,
     events: &mpsc::Sender<SinkEvent>,
 ) -> Vec<(String, Sink)> {
     let records = Arc::new(store.clone());
     let lanes_of = |sink: &SinkConfig| -> Vec<SinkLane> {
-        let lanes = outbox.lanes().iter().enumerate();
+        let lanes = gateway.outbox().lanes().iter().enumerate();
         let its = lanes.filter(|(_, lane)| lane.config().sink.as_ref() == Some(&sink.name));
         its.map(|(index, lane)| SinkLane {
             lane: index,
@@ -186,7 +188,7 @@ fn sinks(
                 topic_prefix: topic_prefix.clone(),
                 gateway: config.id.clone(),
                 rate_max: *rate_max,
-                encode: encoder(sink.format, config.id.clone()),
+                encode: encoder(sink.format, config.id.clone(), gateway.store()),
                 lanes: lanes_of(sink),
                 ends: ends.clone(),
                 events: events.clone(),
@@ -200,7 +202,7 @@ fn sinks(
                 dir: dir.clone(),
                 file_bytes_max: *file_bytes_max,
                 files_max: *files_max,
-                encode: encoder(SinkFormat::Json, config.id.clone()),
+                encode: encoder(SinkFormat::Json, config.id.clone(), gateway.store()),
                 lanes: lanes_of(sink),
                 ends: ends.clone(),
                 events: events.clone(),
@@ -211,9 +213,10 @@ fn sinks(
     config.sinks.iter().map(|sink| (sink.name.clone(), spawn(sink))).collect()
 }
 
-fn encoder(format: SinkFormat, gateway: String) -> Encode {
+fn encoder(format: SinkFormat, gateway: String, store: StoreId) -> Encode {
+    let store = store.to_string();
     Arc::new(move |record: &Record<'_>, lane: &str, sequence: u64, out: &mut Vec<u8>| {
-        envelope::write(format, Origin { gateway: &gateway, lane, seq: sequence }, record, out);
+        envelope::write(format, Origin { gateway: &gateway, store: &store, lane, seq: sequence }, record, out);
     })
 }
 

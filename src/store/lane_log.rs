@@ -4,6 +4,7 @@
 //! - In memory there is one [`Extent`] a segment, never anything per record.
 //! - Small frames are written without a sync: the journal holds a second copy until [`LaneLog::make_durable`].
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use crate::frame::{CELL, FrameKind, HEADER, Header, PAGE, Place, align_up, claims, place, salt};
@@ -256,10 +257,10 @@ impl<F: DiskFile> LaneLog<F> {
         Ok(())
     }
 
-    /// Lets the segments below `below` go. If all go, the next append must use a new one.
-    pub fn release<D: Disk<File = F>>(&mut self, base: &mut Base<D>, below: u32) -> Result<(), DiskError> {
-        while self.extents.front().is_some_and(|extent| extent.segment < below) {
-            let Some(extent) = self.extents.pop_front() else { break };
+    /// Lets the segments in the range go. If all go, the next append must use a new one.
+    pub fn release<D: Disk<File = F>>(&mut self, base: &mut Base<D>, range: Range<u32>) -> Result<(), DiskError> {
+        while let Some(place) = self.extents.iter().position(|extent| range.contains(&extent.segment)) {
+            let Some(extent) = self.extents.remove(place) else { break };
             if self.reading.as_ref().is_some_and(|(number, _)| *number == extent.segment) {
                 self.reading = None;
             }

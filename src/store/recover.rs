@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::entry::visit_entries;
 use crate::frame::{FrameKind, HEADER, PAGE};
 use crate::manifest::check_label;
+use crate::store_id::StoreId;
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Tail, split_body};
-use super::scan::Scan;
 use super::keyed::{Dirty, Image, Keyed};
 use super::lane_log::{Behind, LaneLog, dir};
+use super::scan::Scan;
 use super::segment::{Base, file_name};
 use super::snapshot::{Loaded, Snapshots};
 use super::{CommitError, Extent, FrameCache, Settings, Store};
@@ -29,6 +30,8 @@ pub struct Recovered {
     pub lanes: Vec<LaneRecovered>,
     /// What was wrong.
     pub report: Report,
+    /// The store's number as whoever opened it knows it, for the case that the entries do not have it.
+    pub store: StoreId,
 }
 
 /// A lane as it was left.
@@ -282,8 +285,12 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         if !report.healed {
             recommit(&mut base, &mut journal, scan)?;
         }
-        let recovered =
-            Recovered { entries: replay.entries, lanes: lanes.iter().map(LaneRecovered::of).collect(), report };
+        let recovered = Recovered {
+            entries: replay.entries,
+            lanes: lanes.iter().map(LaneRecovered::of).collect(),
+            report,
+            store: StoreId::default(),
+        };
         let store = Self {
             base,
             journal,

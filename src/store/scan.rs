@@ -3,7 +3,8 @@
 //! - What lies further on was written later: numbers of segments ascend, and a segment is written from its start. So when a
 //!   segment begins with a number that an older one has reached, the older one's commits from there on were not to be read when
 //!   the store was opened in between (a medium that fails now and then), and life went on without them. They are void.
-//! - Behind pages that cannot be read nothing is appended in the same segment: they may come back.
+//! - Behind pages that cannot be read nothing is appended in the same segment: they may come back. If nothing at all can be
+//!   read, the medium is away, and that is an error: nothing is lost yet.
 
 use std::collections::VecDeque;
 
@@ -82,6 +83,9 @@ impl<F: DiskFile> Journal<F> {
             } else if found.unreadable == 0 && (found.newest > 0 || tail.is_none()) {
                 tail = Some((file, number, found.end));
             }
+        }
+        if unreadable > 0 && !journal.closed.iter().any(|(_, newest)| *newest > 0) {
+            return Err(DiskError::Failed(format!("{DIR}: nothing of it can be read; a restart tries again")));
         }
         scan.skipped_bytes += unreadable;
         journal.resume(tail);

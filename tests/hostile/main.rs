@@ -50,6 +50,7 @@ fn manifest() -> Manifest {
         module: String::new(),
         emits: vec!["out/#".parse().unwrap()],
         keep_prefix: String::new(),
+        errors: Vec::new(),
         meters: vec![MeterSpec {
             name: "count".to_owned(),
             kind: MeterKind::Counter,

@@ -19,13 +19,14 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Gateway {
     folder: tempfile::TempDir,
     metrics: u16,
+    env: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Gateway {
     /// A folder with this `gateway.toml`; not running yet.
     pub fn new(config: &str) -> Self {
-        let gateway = Self { folder: tempfile::tempdir().unwrap(), metrics: free_port(), child: None };
+        let gateway = Self { folder: tempfile::tempdir().unwrap(), metrics: free_port(), env: Vec::new(), child: None };
         gateway.configure(config);
         gateway
     }
@@ -39,6 +40,11 @@ impl Gateway {
     pub fn keep(mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
         self.folder.path().to_owned()
+    }
+
+    /// Sets a variable of its environment, for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// A file or folder of its own.
@@ -67,6 +73,7 @@ impl Gateway {
         command.args(["run", "gateway.toml", "--metrics", &format!("127.0.0.1:{}", self.metrics)]);
         // As on a terminal, also where the tests themselves run under systemd.
         command.current_dir(self.folder.path()).stderr(log).env_remove("JOURNAL_STREAM");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -140,7 +147,12 @@ impl Gateway {
 
     /// Waits until the numbers are as wanted; every look must find the books balanced.
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Numbers) -> bool) -> Numbers {
-        let until = Instant::now() + PATIENCE;
+        self.wait_longer_for(what, PATIENCE, wanted)
+    }
+
+    /// The same, of something that may take long where others work.
+    pub fn wait_longer_for(&mut self, what: &str, patience: Duration, wanted: impl Fn(&Numbers) -> bool) -> Numbers {
+        let until = Instant::now() + patience;
         loop {
             let numbers = self.numbers();
             if let Some(numbers) = &numbers {
@@ -221,6 +233,11 @@ impl Numbers {
     /// Records that wait in some lane that has a sink.
     pub fn waiting(&self, lane: &str) -> f64 {
         self.get(&format!("lane_records_pending{{lane=\"{lane}\"}}"))
+    }
+
+    /// Nothing of the lane waits, and upstream has been told of every loss.
+    pub fn has_told_all(&self, lane: &str) -> bool {
+        self.waiting(lane) == 0.0 && self.get(&format!("lane_losses_untold{{lane=\"{lane}\"}}")) == 0.0
     }
 }
 

@@ -1,6 +1,6 @@
 //! What arrived upstream, added up the way `docs/upstream.md` tells a receiver to.
 //!
-//! - A record counts once by (gateway, lane, sequence). One that comes again must be the same, byte for byte: another content
+//! - A record counts once by (gateway, store, lane, sequence). One that comes again must be the same, byte for byte: another content
 //!   under a number that upstream has seen would be lost without a trace.
 //! - Totals are the merge of all partials, whatever their windows.
 
@@ -15,10 +15,12 @@ use weir::window::Stats;
 /// Everything that arrived.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// By (gateway, lane): the hash of each sequence's document.
-    lanes: BTreeMap<(String, String), BTreeMap<u64, u64>>,
+    /// By (gateway and store, lane): the hash of each sequence's document.
+    lanes: BTreeMap<((String, String), String), BTreeMap<u64, u64>>,
     /// By (meter, key).
     meters: BTreeMap<(String, String), Stats>,
+    /// By (meter, start of the window): values over all keys, and partials.
+    windows: BTreeMap<(String, i64), (u64, u64)>,
     /// All records but aggregates, in order of arrival.
     pub records: Vec<ParsedRecord>,
     /// Deliveries of what was there already.
@@ -37,7 +39,7 @@ impl Ledger {
         let mut hasher = DefaultHasher::new();
         hasher.write(document);
         let hash = hasher.finish();
-        let lane = self.lanes.entry((record.gateway.clone(), record.lane.clone())).or_default();
+        let lane = self.lanes.entry(((record.gateway.clone(), record.store.clone()), record.lane.clone())).or_default();
         match lane.insert(record.seq, hash) {
             None => self.count(record),
             Some(before) if before == hash => self.repeats += 1,
@@ -55,6 +57,8 @@ impl Ledger {
         }
         match record.aggregate() {
             Ok(aggregate) => {
+                let (values, partials) = self.windows.entry((aggregate.meter.clone(), aggregate.start_ms)).or_default();
+                (*values, *partials) = (*values + aggregate.stats.count, *partials + 1);
                 let key = (aggregate.meter, String::from_utf8_lossy(&aggregate.key).into_owned());
                 match self.meters.get_mut(&key) {
                     Some(stats) => stats.merge(&aggregate.stats),
@@ -75,6 +79,11 @@ impl Ledger {
         }
     }
 
+    /// Stores of which records came.
+    pub fn stores(&self) -> BTreeSet<&str> {
+        self.lanes.keys().map(|((_, store), _)| store.as_str()).collect()
+    }
+
     /// Records of a lane.
     pub fn count_of(&self, lane: &str) -> u64 {
         self.lanes.iter().filter(|((_, name), _)| name == lane).map(|(_, records)| records.len() as u64).sum()
@@ -89,6 +98,11 @@ impl Ledger {
     /// Everything that a meter has, by key.
     pub fn meter<'a>(&'a self, meter: &'a str) -> impl Iterator<Item = (&'a str, &'a Stats)> {
         self.meters.iter().filter(move |((name, _), _)| name == meter).map(|((_, key), stats)| (key.as_str(), stats))
+    }
+
+    /// Windows of a meter, by their start: values over all keys, and in how many partials.
+    pub fn windows<'a>(&'a self, meter: &'a str) -> impl Iterator<Item = (i64, (u64, u64))> {
+        self.windows.iter().filter(move |((name, _), _)| name == meter).map(|((_, start_ms), of)| (*start_ms, *of))
     }
 
     /// Readings that a meter has, over all keys.

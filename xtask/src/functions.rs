@@ -1,15 +1,16 @@
 //! Builds what lies in `functions/` to `target/functions/NAME/`: the module and its manifest, ready to be deployed.
 //!
-//! - A folder with a `function.toml` is a function; its package, or its one C file, bears the folder's name.
-//! - Without a clang the functions in C are left out, and a line says so.
+//! - A folder with a `function.toml` is a function; its package, or its one file in another language, bears the folder's name.
+//! - Without a compiler for C, Zig or AssemblyScript the functions in it are left out, and a line says so.
 //! - A module whose memory does not fit its manifest is refused here, not on the gateway.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::toolchain::{self, Language, Source, Trouble, rust};
 use crate::wasm::Module;
 use crate::wasm_target::WasmTarget;
-use crate::{c, need};
+use crate::{languages, need};
 
 /// A function that was built.
 pub struct Built {
@@ -27,42 +28,49 @@ pub struct Built {
 pub fn build(root: &Path) -> Result<Vec<Built>, String> {
     let source = root.join("functions");
     let target_dir = root.join("target/functions-build");
+    toolchain::find::look_first(languages::folders(root));
     let wasm_target = WasmTarget::get()?;
     eprintln!("xtask: functions by {}", wasm_target.describe());
-    let (in_rust, in_c): (Vec<String>, Vec<String>) =
-        names(&source)?.into_iter().partition(|name| source.join(name).join("Cargo.toml").is_file());
-    let mut cargo = wasm_target.cargo(&source, &target_dir);
+    let named = names(&source)?.into_iter().filter_map(|name| Some((Language::of(&source.join(&name), &name)?, name)));
+    let (in_rust, others): (Vec<_>, Vec<_>) = named.partition(|(language, _)| *language == Language::Rust);
+    let mut cargo = wasm_target.route.cargo(&wasm_target.linker, &source, &target_dir);
     cargo.args(["build", "--quiet", "--release"]);
-    for name in &in_rust {
+    for (_, name) in &in_rust {
         cargo.args(["--package", name]);
     }
     need::run(&mut cargo).map_err(|error| {
         format!("the functions do not build ({error}). If it says that a crate cannot be downloaded: building core asks crates.io once")
     })?;
     let out = root.join("target/functions");
-    let modules = WasmTarget::modules(&target_dir);
-    let module = |name: &str| modules.join(name.replace('-', "_")).with_extension("wasm");
-    let mut built: Vec<Built> =
-        in_rust.into_iter().map(|name| finish(&source, &module(&name), &out, name)).collect::<Result<_, _>>()?;
-    built.extend(build_c(&wasm_target, &source, &target_dir.join("c"), &out, in_c)?);
+    let finish_rust = |(_, name): (Language, String)| finish(&source, &rust::module(&target_dir, &name), &out, name);
+    let mut built: Vec<Built> = in_rust.into_iter().map(finish_rust).collect::<Result<_, _>>()?;
+    for (language, name) in others {
+        built.extend(other(language, &source, &target_dir, &out, name)?);
+    }
     Ok(built)
 }
 
-fn build_c(
-    wasm_target: &WasmTarget,
+/// One in another language; without its compiler it is left out, and a line says so.
+fn other(
+    language: Language,
     source: &Path,
-    folder: &Path,
+    target_dir: &Path,
     out: &Path,
-    names: Vec<String>,
-) -> Result<Vec<Built>, String> {
-    let Some(clang) = c::clang() else {
-        eprintln!("xtask: no clang that makes wasm: left out {} (sudo apt-get install clang)", names.join(", "));
-        // What an earlier run left may be of another day.
-        names.iter().for_each(|name| drop(fs::remove_dir_all(out.join(name))));
-        return Ok(Vec::new());
-    };
-    let build = |name: String| finish(source, &c::build(&clang, wasm_target, source, folder, &name)?, out, name);
-    names.into_iter().map(build).collect()
+    name: String,
+) -> Result<Option<Built>, String> {
+    let sdk = source.join(language.name());
+    let folder = source.join(&name);
+    let work = target_dir.join(language.name());
+    match toolchain::build(language, &Source { folder: &folder, name: &name, sdk: &sdk, work: &work }) {
+        Ok(compiled) => finish(source, &compiled.module, out, name).map(Some),
+        Err(Trouble::Missing(what)) => {
+            eprintln!("xtask: LEFT OUT {name}, and with it its tests: {what} (or `cargo xtask languages`)");
+            // What an earlier run left may be of another day.
+            drop(fs::remove_dir_all(out.join(name)));
+            Ok(None)
+        }
+        Err(Trouble::Failed(why)) => Err(format!("functions/{name}: {why}")),
+    }
 }
 
 fn names(source: &Path) -> Result<Vec<String>, String> {

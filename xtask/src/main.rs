@@ -4,7 +4,6 @@
 //! - Nothing is written outside of `target/`, but for the packages that apt-get installs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-mod c;
 mod cross;
 mod debian;
 mod demo;
@@ -12,12 +11,16 @@ mod deploy;
 mod dist;
 mod functions;
 mod fuzz;
+mod languages;
 mod mutants;
 mod need;
 mod proof;
 mod qemu;
 mod sim;
 mod tests;
+#[path = "../../src/shell/toolchain/mod.rs"]
+#[allow(dead_code, reason = "`weir build` uses the rest")]
+mod toolchain;
 mod wasm;
 mod wasm_target;
 
@@ -26,6 +29,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask functions          build the modules in functions/ to target/functions/NAME/
+cargo xtask languages          fetch the compilers for functions in C, Zig and AssemblyScript to target/ (pip, npm)
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
 cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let result = match command.as_str() {
         "functions" => functions::build(root).map(|built| print!("{}", functions::table(&built))),
+        "languages" => languages::get(root),
         "test" => tests::run(root, &rest),
         "demo" => demo::run(root, &rest),
         proof if proof::COMMANDS.contains(&proof) => proof::run(root, proof, &rest),

@@ -5,12 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The program `name` in `PATH` or in the folders where daemons lie.
-pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
-}
+pub use crate::toolchain::find::{find, has_file, output};
 
 /// The broker that the tests talk to.
 pub fn mosquitto() -> Result<PathBuf, String> {
@@ -75,12 +70,6 @@ fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0")
 }
 
-/// Standard output of a command that succeeded.
-pub fn output(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 /// Runs a command to its end, or kills it after `seconds`; whether it succeeded in time.
 pub fn run_within(command: &mut Command, seconds: u32) -> bool {
     let Ok(mut child) = command.stdin(Stdio::null()).spawn() else { return false };
@@ -115,10 +104,4 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<(), String> {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(file, bytes))
         .map_err(|error| format!("{}: {error}", file.display()))
-}
-
-/// Whether `folder` has a file whose name begins so.
-pub fn has_file(folder: &Path, prefix: &str) -> bool {
-    std::fs::read_dir(folder)
-        .is_ok_and(|files| files.flatten().any(|file| file.file_name().to_string_lossy().starts_with(prefix)))
 }

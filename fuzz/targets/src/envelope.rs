@@ -61,7 +61,7 @@ pub(crate) fn run(data: &[u8]) {
 
 /// Whatever a record's bytes are, it gives one document, and what was read of it comes back.
 fn check(record: &Record<'_>) {
-    let origin = Origin { gateway: "gw", lane: "telemetry", seq: 42 };
+    let origin = Origin { gateway: "gw", store: "0badcafe", lane: "telemetry", seq: 42 };
     let mut json = Vec::new();
     write(SinkFormat::Json, origin, record, &mut json);
     let text = core::str::from_utf8(&json).expect("JSON is text");

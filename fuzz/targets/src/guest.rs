@@ -156,6 +156,7 @@ fn manifest() -> Manifest {
         module: "f.wasm".to_owned(),
         emits: vec!["out/#".parse().expect("a filter")],
         keep_prefix: String::new(),
+        errors: Vec::new(),
         meters: vec![
             meter("count", MeterKind::Counter),
             meter("level", MeterKind::Gauge),

@@ -167,7 +167,7 @@ pub(crate) fn run(data: &[u8]) {
         next_message: next[1],
         next_segment: u32::try_from(next[2]).unwrap_or(1 << 31),
     };
-    let recovered = Recovered { entries, lanes: vec![lane("alerts"), lane("stray")], report: Default::default() };
+    let recovered = Recovered { entries, lanes: vec![lane("alerts"), lane("stray")], ..Recovered::default() };
     let mut effects = Effects::default();
     let mut gateway = gateway(recovered, &mut effects);
     for id in 4..8 {

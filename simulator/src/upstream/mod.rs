@@ -1,6 +1,6 @@
 //! What arrived upstream: records, each counted once, and the aggregates among them added up.
 //!
-//! - A record counts once by (gateway, lane, sequence), however often it was delivered, in whatever order, over however many
+//! - A record counts once by (gateway, store, lane, sequence), however often it was delivered, in whatever order, over however many
 //!   sinks. Sequences of a lane have no gap but for those that a loss record explains; what is missing is known.
 //! - The total of a meter's key is the sum of all its partials, of all windows, revisions and gateways.
 
@@ -18,7 +18,8 @@ use seen::Seen;
 /// Everything that arrived upstream.
 #[derive(Clone, Debug, Default)]
 pub struct Upstream {
-    lanes: BTreeMap<(String, String), Seen>,
+    /// By gateway, store and lane.
+    lanes: BTreeMap<(String, String, String), Seen>,
     meters: BTreeMap<String, BTreeMap<String, Tally>>,
     kinds: BTreeMap<String, u64>,
     /// Deliveries of records that were there already.
@@ -32,6 +33,8 @@ pub struct Upstream {
 pub struct Gap {
     /// The gateway's id.
     pub gateway: String,
+    /// The number of its store.
+    pub store: String,
     /// The lane's name.
     pub lane: String,
     /// How many.
@@ -40,7 +43,8 @@ pub struct Gap {
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gateway {}, lane {}: {} records never came", self.gateway, self.lane, self.missing)
+        let Self { gateway, store, lane, missing } = self;
+        write!(f, "gateway {gateway}, store {store}, lane {lane}: {missing} records never came")
     }
 }
 
@@ -59,7 +63,7 @@ impl Upstream {
             RecordKind::Aggregate => Some(record.aggregate()?),
             _ => None,
         };
-        if !self.note(&record.gateway, &record.lane, record.seq, record.kind.name()) {
+        if !self.note((&record.gateway, &record.store, &record.lane), record.seq, record.kind.name()) {
             return Ok(false);
         }
         if let Some(aggregate) = aggregate {
@@ -71,7 +75,7 @@ impl Upstream {
                 record.fields.get(name).and_then(serde_json::Value::as_u64).ok_or(ParseError::Field(name))
             };
             let (first, through, records) = (number("first_seq")?, number("through_seq")?, number("records")?);
-            self.lane(&record.gateway, &record.lane).excuse(first, through, records);
+            self.lane((&record.gateway, &record.store, &record.lane)).excuse(first, through, records);
         }
         Ok(true)
     }
@@ -83,13 +87,13 @@ impl Upstream {
         }
     }
 
-    fn lane(&mut self, gateway: &str, lane: &str) -> &mut Seen {
-        self.lanes.entry((gateway.to_owned(), lane.to_owned())).or_default()
+    fn lane(&mut self, (gateway, store, lane): (&str, &str, &str)) -> &mut Seen {
+        self.lanes.entry((gateway.to_owned(), store.to_owned(), lane.to_owned())).or_default()
     }
 
-    /// Notes the record (`gateway`, `lane`, `sequence`). Whether it is new; if not, it must not be counted again.
-    pub fn note(&mut self, gateway: &str, lane: &str, sequence: u64, kind: &str) -> bool {
-        let is_new = self.lane(gateway, lane).note(sequence);
+    /// Notes the record `sequence` of (gateway, store, lane). Whether it is new; if not, it must not be counted again.
+    pub fn note(&mut self, origin: (&str, &str, &str), sequence: u64, kind: &str) -> bool {
+        let is_new = self.lane(origin).note(sequence);
         if is_new {
             *self.kinds.entry(kind.to_owned()).or_default() += 1;
         } else {
@@ -134,24 +138,29 @@ impl Upstream {
         self.kinds.get(kind).copied().unwrap_or_default()
     }
 
+    /// The lanes of this name of a gateway, of all its stores.
+    fn of<'a>(&'a self, gateway: &'a str, lane: &'a str) -> impl Iterator<Item = &'a Seen> {
+        self.lanes.iter().filter(move |((g, _, l), _)| g == gateway && l == lane).map(|(_, seen)| seen)
+    }
+
     /// The number behind the highest sequence that came from a lane; 1 if none did.
     #[must_use]
     pub fn lane_end(&self, gateway: &str, lane: &str) -> u64 {
-        let key = (gateway.to_owned(), lane.to_owned());
-        self.lanes.get(&key).map_or_else(|| Seen::default().end(), Seen::end)
+        self.of(gateway, lane).map(Seen::end).max().unwrap_or_else(|| Seen::default().end())
     }
 
     /// Records of a lane that its loss records have told of.
     #[must_use]
     pub fn told(&self, gateway: &str, lane: &str) -> u64 {
-        self.lanes.get(&(gateway.to_owned(), lane.to_owned())).map_or(0, Seen::told)
+        self.of(gateway, lane).map(Seen::told).sum()
     }
 
     /// The lanes in which something is missing.
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
-        let gap = |((gateway, lane), seen): (&(String, String), &Seen)| Gap {
+        let gap = |((gateway, store, lane), seen): (&(String, String, String), &Seen)| Gap {
             gateway: gateway.clone(),
+            store: store.clone(),
             lane: lane.clone(),
             missing: seen.missing(),
         };
@@ -168,14 +177,16 @@ mod tests {
         let mut upstream = Upstream::default();
         let mut news = Vec::new();
         for sequence in [1, 2, 2, 5, 4, 5, 1] {
-            news.push(upstream.note("g", "main", sequence, "aggregate"));
+            news.push(upstream.note(("g", "s", "main"), sequence, "aggregate"));
         }
         assert_eq!(news, [true, true, false, true, true, false, false]);
-        assert!(upstream.note("g", "other", 1, "message") && upstream.note("h", "main", 1, "aggregate"));
+        assert!(upstream.note(("g", "s", "other"), 1, "message") && upstream.note(("h", "s", "main"), 1, "aggregate"));
+        // Another store of the same gateway begins anew, and what it has is news.
+        assert!(upstream.note(("g", "t", "main"), 1, "loss"));
         assert_eq!((upstream.repeated, upstream.records("aggregate"), upstream.records("message")), (3, 5, 1));
         let gaps = upstream.gaps();
-        assert_eq!(gaps, [Gap { gateway: "g".to_owned(), lane: "main".to_owned(), missing: 1 }]);
-        assert!(upstream.note("g", "main", 3, "loss") && upstream.gaps().is_empty());
+        assert_eq!(gaps, [Gap { gateway: "g".to_owned(), store: "s".to_owned(), lane: "main".to_owned(), missing: 1 }]);
+        assert!(upstream.note(("g", "s", "main"), 3, "loss") && upstream.gaps().is_empty());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The machine's clocks: a wall clock that may be lost, stepped, set and wrong, and a monotonic one that sleeps with the machine.
+//! The machine's clocks: a wall clock that may be lost, stepped, set and wrong, and a monotonic one that goes on while the machine
+//! sleeps (the shell adds what the system's leaves out).
 
 use weir::time::{Now, TimeQuality};
 
@@ -21,8 +22,6 @@ pub struct Clocks {
     since_us: u64,
     drift_ppm: i64,
     is_set: bool,
-    /// Time that the machine slept.
-    slept_us: u64,
     /// It was wrong at some time.
     pub was_moved: bool,
 }
@@ -31,9 +30,9 @@ impl Clocks {
     /// A clock that is right.
     #[must_use]
     pub const fn new(has_battery: bool, has_service: bool) -> Self {
-        let (wall_ms, since_us, drift_ppm, is_set, slept_us) = (EPOCH_MS, 0, 0, true, 0);
+        let (wall_ms, since_us, drift_ppm, is_set) = (EPOCH_MS, 0, 0, true);
         let was_moved = false;
-        Self { has_battery, has_service, wall_ms, since_us, drift_ppm, is_set, slept_us, was_moved }
+        Self { has_battery, has_service, wall_ms, since_us, drift_ppm, is_set, was_moved }
     }
 
     /// What the wall clock shows.
@@ -41,18 +40,6 @@ impl Clocks {
     pub const fn wall_ms(&self, now_us: u64) -> i64 {
         let run_us = (now_us - self.since_us) as i64;
         self.wall_ms + (run_us + run_us / 1000 * self.drift_ppm / 1000) / 1000
-    }
-
-    /// Monotonic microseconds, without those that the machine slept.
-    #[must_use]
-    pub const fn mono_us(&self, now_us: u64) -> u64 {
-        now_us - self.slept_us
-    }
-
-    /// When the monotonic clock will show `mono_us`, unless the machine sleeps before.
-    #[must_use]
-    pub const fn at_us(&self, mono_us: u64) -> u64 {
-        mono_us + self.slept_us
     }
 
     /// A reading, for a process that started when the monotonic clock showed `started_us`.
@@ -65,7 +52,7 @@ impl Clocks {
             false if is_plausible => TimeQuality::Restored,
             false => TimeQuality::Unset,
         };
-        Now { mono_us: self.mono_us(now_us) - started_us, wall_ms, quality }
+        Now { mono_us: now_us - started_us, wall_ms, quality }
     }
 
     fn put(&mut self, now_us: u64, wall_ms: i64) {
@@ -102,10 +89,5 @@ impl Clocks {
             self.lose(now_us);
         }
         !self.has_battery
-    }
-
-    /// The machine slept.
-    pub fn slept(&mut self, for_us: u64) {
-        self.slept_us += for_us;
     }
 }

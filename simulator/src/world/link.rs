@@ -27,7 +27,7 @@ pub enum Item {
     /// The broker will not send this QoS 2 message again.
     Released { packet_id: u16 },
     /// The broker has so many acknowledgements of the connection.
-    Confirmed { epoch: u64, acks: u64 },
+    Confirmed { epoch: u64, acks: u64, completions: u64 },
     /// QoS 0 messages that found no room.
     Dropped { count: u64 },
 }
@@ -47,10 +47,11 @@ pub struct Link {
     session_present: bool,
     socket: VecDeque<Incoming>,
     unacked: u32,
-    acks: u64,
-    confirmed: u64,
-    /// Acknowledgements before the ping that is on its way.
-    pinging: Option<u64>,
+    /// Acknowledgements, and answers to PUBREL.
+    written: (u64, u64),
+    confirmed: (u64, u64),
+    /// What was written before the ping that is on its way.
+    pinging: Option<(u64, u64)>,
     confirm_planned: bool,
     dropped: u64,
     /// What waits for the gateway.
@@ -71,8 +72,8 @@ impl Link {
             session_present: false,
             socket: VecDeque::new(),
             unacked: 0,
-            acks: 0,
-            confirmed: 0,
+            written: (0, 0),
+            confirmed: (0, 0),
             pinging: None,
             confirm_planned: false,
             dropped: 0,
@@ -96,7 +97,7 @@ impl Link {
     pub fn connect(&mut self, conn: u64, wire: &mut Wire) {
         self.conn = Some((conn, false));
         self.socket.clear();
-        (self.unacked, self.acks, self.confirmed, self.pinging) = (0, 0, 0, None);
+        (self.unacked, self.written, self.confirmed, self.pinging) = (0, (0, 0), (0, 0), None);
         self.confirm_planned = false;
         wire.up(conn, Outgoing::Connect);
     }
@@ -155,12 +156,13 @@ impl Link {
             }
             Incoming::PubRel { packet_id } => {
                 wire.up(conn, Outgoing::PubComp { packet_id });
+                self.written.1 += 1;
                 self.inbox.push_back(Item::Released { packet_id });
             }
             Incoming::PingResp => {
-                if let Some(acks) = self.pinging.take().filter(|acks| self.confirmed < *acks) {
-                    self.confirmed = acks;
-                    self.inbox.push_back(Item::Confirmed { epoch, acks });
+                if let Some(read) = self.pinging.take().filter(|read| self.confirmed != *read) {
+                    self.confirmed = read;
+                    self.inbox.push_back(Item::Confirmed { epoch, acks: read.0, completions: read.1 });
                 }
             }
         }
@@ -171,7 +173,7 @@ impl Link {
         let Some((conn, true)) = self.conn.filter(|_| epoch == self.epoch) else { return };
         for packet_id in packet_ids {
             wire.up(conn, Outgoing::Ack { packet_id });
-            self.acks += 1;
+            self.written.0 += 1;
             self.unacked = self.unacked.saturating_sub(1);
         }
     }
@@ -179,7 +181,7 @@ impl Link {
     /// Plans a look at what is unconfirmed, if there is something.
     pub fn plan_confirm(&mut self, queue: &mut Queue) {
         if let Some((conn, true)) = self.conn
-            && self.confirmed < self.acks
+            && self.confirmed != self.written
             && !self.confirm_planned
         {
             self.confirm_planned = true;
@@ -191,8 +193,8 @@ impl Link {
     pub fn confirm(&mut self, conn: u64, wire: &mut Wire) {
         if self.conn == Some((conn, true)) {
             self.confirm_planned = false;
-            if self.pinging.is_none() && self.confirmed < self.acks {
-                self.pinging = Some(self.acks);
+            if self.pinging.is_none() && self.confirmed != self.written {
+                self.pinging = Some(self.written);
                 wire.up(conn, Outgoing::Ping);
             }
         }

@@ -14,6 +14,7 @@ use weir::keeper::Keeper;
 use weir::store::keyed::NoKeyed;
 use weir::store::mem_disk::{MemDisk, Survival};
 use weir::store::{CommitError, Recovered, Settings, Store};
+use weir::store_id::StoreId;
 use weir::time::{Now, Stopwatch};
 
 use super::checks::{self, Broken};
@@ -21,7 +22,7 @@ use super::clock::Clocks;
 use super::ledger::Ledger;
 use super::process::Process;
 use super::queue::{Happening, Queue};
-use super::site::Site;
+use super::site::{STORE, Site};
 use super::wire::Wire;
 use crate::rng::Rng;
 
@@ -135,14 +136,14 @@ impl Machine {
         }
         self.disk.process_ended();
         let now_us = around.queue.now_us();
-        let started_us = self.clocks.mono_us(now_us);
-        let now = self.read_clocks(started_us, now_us);
-        let (store, recovered) = match Store::open(self.disk.clone(), NoKeyed, &self.settings()) {
+        let now = self.read_clocks(now_us, now_us);
+        let (store, mut recovered) = match Store::open(self.disk.clone(), NoKeyed, &self.settings()) {
             Ok(opened) => opened,
             Err(CommitError::Full) => return Err(Broken::new("opening needs room on the disk").into()),
             Err(CommitError::Failed(reason)) => return Err(self.failed("open", &reason)),
         };
         self.check_recovered(&recovered, around.ledger)?;
+        recovered.store = StoreId(u32::from_str_radix(STORE, 16).expect("it is hexadecimal"));
         let names: Vec<String> = recovered.lanes.iter().map(|lane| lane.name.clone()).collect();
         let mut watch = Watch(Rc::clone(&self.watch));
         let pool = Pool::new(self.site.budget.guests);
@@ -154,8 +155,7 @@ impl Machine {
         checks::full_step(&gateway, &self.site, self.disk.used())?;
         let lanes = gateway.outbox().lanes().len();
         let keeper = Keeper::new(store, names);
-        self.process =
-            Some(Process::new(&self.site, gateway, keeper, effects, started_us, self.confirm_after_us, pool));
+        self.process = Some(Process::new(&self.site, gateway, keeper, effects, now_us, self.confirm_after_us, pool));
         for lane in 0..lanes {
             around.queue.after(0, Happening::Drain { boot: self.boot, lane });
         }

@@ -94,7 +94,7 @@ pub enum Fault {
     ClockLost,
     /// The time service sets the clock.
     ClockSet,
-    /// The machine sleeps: processes stand still, the monotonic clock with them.
+    /// The machine sleeps: processes stand still.
     Suspend(u64),
 }
 

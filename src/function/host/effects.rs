@@ -4,6 +4,7 @@ use wasmi::Error;
 use weir_abi::{code, level};
 
 use super::{Guest, charge, checked, copying, length, read, split, text, unsigned};
+use crate::function::refused::Bound;
 use crate::function::staged::METER_KEY_BYTES_MAX;
 use crate::manifest::MeterKind;
 use crate::topic::check_name;
@@ -25,7 +26,10 @@ pub(super) fn emit(mut guest: Guest<'_>, topic: i32, topic_len: i32, ptr: i32, l
     if !host.rules.emits.iter().any(|filter| filter.matches(topic)) {
         return Ok(code::DENIED);
     }
-    Ok(host.staged.emit(topic, payload).map_or(code::QUOTA, |()| 0))
+    Ok(match host.staged.emit(topic, payload) {
+        Ok(()) => 0,
+        Err(_) => host.reached(Bound::Emits),
+    })
 }
 
 pub(super) fn meter(mut guest: Guest<'_>, name: i32, len: i32) -> Result<i32, Error> {
@@ -74,7 +78,10 @@ fn measure(mut guest: Guest<'_>, kind: MeterKind, id: i32, key: (i32, i32), valu
         _ => return Ok(code::INVALID),
     };
     // METERS_MAX meters at most: the number fits.
-    Ok(host.staged.meter(id as u16, kind, key, value).map_or(code::QUOTA, |()| 0))
+    Ok(match host.staged.meter(id as u16, kind, key, value) {
+        Ok(()) => 0,
+        Err(_) => host.reached(Bound::MeterOps),
+    })
 }
 
 pub(super) fn log(mut guest: Guest<'_>, at: i32, ptr: i32, len: i32) -> Result<(), Error> {

@@ -64,16 +64,29 @@ fn bound(guest: &Guest<'_>, id: i32) -> Option<Value> {
     (index < host.bindings.typed.len()).then(|| host.view.values.get(index).copied().unwrap_or_default())
 }
 
+/// Remembers whether a getter found what it reads. A field that is absent is read by none.
+fn note(guest: &mut Guest<'_>, id: i32, value: Option<Value>, fits: bool) {
+    if value.is_some_and(|value| value.kind() != FieldKind::Absent) {
+        let (view, bit) = (&mut guest.data_mut().view, 1 << unsigned(id).min(FIELDS_MAX as usize - 1));
+        *(if fits { &mut view.read } else { &mut view.misread }) |= bit;
+    }
+}
+
 pub(super) fn field_kind(guest: Guest<'_>, id: i32) -> i32 {
     bound(&guest, id).map_or(code::INVALID, |value| value.kind().code())
 }
 
-pub(super) fn field_f64(guest: Guest<'_>, id: i32) -> f64 {
-    bound(&guest, id).and_then(|value| value.f64()).unwrap_or(f64::NAN)
+pub(super) fn field_f64(mut guest: Guest<'_>, id: i32) -> f64 {
+    let value = bound(&guest, id);
+    let number = value.and_then(|value| value.f64());
+    note(&mut guest, id, value, number.is_some());
+    number.unwrap_or(f64::NAN)
 }
 
 pub(super) fn field_i64(mut guest: Guest<'_>, id: i32, out: i32) -> Result<i32, Error> {
     let value = bound(&guest, id);
+    let fits = value.is_some_and(|value| value.i64().is_some() || value.kind() == FieldKind::Bool);
+    note(&mut guest, id, value, fits);
     let (memory, _) = split(&mut guest);
     let out = write(memory, out, 8)?;
     let Some(value) = value else { return Ok(code::INVALID) };
@@ -89,7 +102,9 @@ pub(super) fn field_i64(mut guest: Guest<'_>, id: i32, out: i32) -> Result<i32, 
 
 pub(super) fn field_str(mut guest: Guest<'_>, id: i32, dst: i32, cap: i32) -> Result<i32, Error> {
     let value = bound(&guest, id);
-    copy_text(&mut guest, value, dst, cap)
+    let answer = copy_text(&mut guest, value, dst, cap)?;
+    note(&mut guest, id, value, answer != code::WRONG_TYPE);
+    Ok(answer)
 }
 
 fn copy_text(guest: &mut Guest<'_>, value: Option<Value>, dst: i32, cap: i32) -> Result<i32, Error> {
@@ -108,6 +123,7 @@ fn copy_text(guest: &mut Guest<'_>, value: Option<Value>, dst: i32, cap: i32) ->
 
 pub(super) fn field_f64s(mut guest: Guest<'_>, id: i32, dst: i32, cap: i32) -> Result<i32, Error> {
     let value = bound(&guest, id);
+    note(&mut guest, id, value, value.is_some_and(|value| value.kind() == FieldKind::Array));
     let raw = value.and_then(|value| value.in_place(&guest.data().view.payload).map(<[u8]>::len));
     charge(&mut guest, scanning(raw.unwrap_or_default()))?;
     let (memory, host) = split(&mut guest);

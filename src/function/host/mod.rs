@@ -18,6 +18,7 @@ use wasmparser::ValType::{self, F64, I32, I64};
 use weir_abi::{IMPORT_MODULE, code, want};
 
 use super::limits::Limiter;
+use super::refused::Bound;
 use super::staged::Staged;
 use super::state::State;
 use crate::field::{Codec, Path, Value};
@@ -174,6 +175,11 @@ pub(super) struct View {
     pub values: Vec<Value>,
     /// State of the generator behind `random`.
     pub random: u64,
+    /// Fields of `values`, a bit each, that were read as what they are not, and those that were read as what they are.
+    pub misread: u64,
+    pub read: u64,
+    /// The bound that a call last ran into.
+    pub bound: Option<Bound>,
 }
 
 /// What the manifest says about host calls.
@@ -223,6 +229,12 @@ impl Host {
                 config: manifest.config.clone(),
             },
         }
+    }
+
+    /// The answer of a call that ran into a bound.
+    fn reached(&mut self, bound: Bound) -> i32 {
+        self.view.bound = Some(bound);
+        code::QUOTA
     }
 
     fn starting(&self) -> bool {

@@ -4,7 +4,8 @@ use wasmi::Error;
 use weir_abi::code;
 
 use super::{Guest, charge, checked, copying, fill, length, read, split, write};
-use crate::function::state::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::function::refused::Bound;
+use crate::function::state::{Full, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Charges for looking a key up among the staged changes and in the map, and for `bytes` of values.
 fn charge_key(guest: &mut Guest<'_>, key: i32, len: i32, bytes: usize) -> Result<(), Error> {
@@ -36,9 +37,13 @@ pub(super) fn state_put(mut guest: Guest<'_>, key: i32, len: i32, ptr: i32, valu
         return Ok(code::DENIED);
     }
     if KEY_BYTES_MAX < key.len() || VALUE_BYTES_MAX < value.len() {
-        return Ok(code::QUOTA);
+        return Ok(host.reached(Bound::StateEntry));
     }
-    Ok(host.state.put(key, value).map_or(code::QUOTA, |()| 0))
+    Ok(match host.state.put(key, value) {
+        Ok(()) => 0,
+        Err(Full::Quota) => host.reached(Bound::State),
+        Err(Full::Call) => host.reached(Bound::StateOfCall),
+    })
 }
 
 pub(super) fn state_delete(mut guest: Guest<'_>, key: i32, len: i32) -> Result<i32, Error> {
@@ -51,6 +56,6 @@ pub(super) fn state_delete(mut guest: Guest<'_>, key: i32, len: i32) -> Result<i
     Ok(match host.state.delete(key) {
         Ok(true) => 0,
         Ok(false) => code::ABSENT,
-        Err(_) => code::QUOTA,
+        Err(_) => host.reached(Bound::StateOfCall),
     })
 }

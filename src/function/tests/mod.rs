@@ -72,6 +72,7 @@ pub fn manifest() -> Manifest {
         module: "f.wasm".to_owned(),
         emits: vec!["out/#".parse().unwrap(), "alarm".parse().unwrap()],
         keep_prefix: String::new(),
+        errors: Vec::new(),
         meters: vec![
             meter("count", MeterKind::Counter),
             meter("level", MeterKind::Gauge),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{DEFAULT_FILE, dlq, doctor, help, status, store};
+use super::{DEFAULT_FILE, dlq, doctor, help, status, store, write};
 use crate::strict::nearest;
 
 /// What is to be done.
@@ -22,6 +22,7 @@ pub(super) enum Command {
     Doctor(doctor::Options),
     Store(store::Options),
     Dlq(dlq::Options),
+    Write(write::Options),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
             "doctor" => doctor::parse(&mut parser),
             "store" => store::parse(&mut parser),
             "dlq" => dlq::parse(&mut parser),
+            name @ ("new" | "build" | "test" | "invoke" | "record" | "replay") => write::parse(name, &mut parser),
             "help" => Ok(Command::Help(topic(&mut parser)?)),
             wrong => Err(unknown("command", wrong, "", &commands())),
         },
@@ -247,7 +249,10 @@ mod tests {
     #[test]
     fn wrong_use_names_what_is_right() {
         for (line, want) in [
-            ("", "wants a command: init, check, plan, run, status, doctor, store, dlq, help; see `weir --help`"),
+            (
+                "",
+                "wants a command: init, check, plan, run, status, doctor, store, dlq, new, build, test, invoke, record, replay, help; see `weir --help`",
+            ),
             ("chekc", "`chekc` is not a command; did you mean `check`?"),
             ("check --bord pi-5", "`--bord` is not an option of `weir check`; did you mean `--board`?"),
             ("check --xyz", "`--xyz` is not an option of `weir check`; known: --board, --json, --help"),

@@ -4,7 +4,7 @@
 //! - This file uses nothing of the program, so that the packaging reads the same one.
 
 /// Every command and its help, in the order in which they are listed.
-pub const COMMANDS: [(&str, &str); 8] = [
+pub const COMMANDS: [(&str, &str); 14] = [
     ("init", INIT),
     ("check", CHECK),
     ("plan", PLAN),
@@ -13,6 +13,12 @@ pub const COMMANDS: [(&str, &str); 8] = [
     ("doctor", DOCTOR),
     ("store", STORE),
     ("dlq", DLQ),
+    ("new", NEW),
+    ("build", BUILD),
+    ("test", TEST),
+    ("invoke", INVOKE),
+    ("record", RECORD),
+    ("replay", REPLAY),
 ];
 
 pub const WEIR: &str = "\
@@ -29,6 +35,12 @@ Commands:
   doctor   Try everything that the gateway depends on; say what helps
   store    Look at what is on flash: check, dump, repair
   dlq      Dead letters: list, show, replay, purge
+  new      A function to start from, in Rust, C, Zig or AssemblyScript
+  build    Compile a function with what this machine has
+  test     Run a function's cases: events in, effects out
+  invoke   Hand events to a function here, without a gateway
+  record   Record the calls of a running gateway's functions
+  replay   Make recorded calls again, with this version or another
 
 Options:
   -h, --help       This text; `weir COMMAND --help` for a command
@@ -41,6 +53,7 @@ Examples:
   weir check /etc/weir/gateway.toml --board pi-zero-2w
   weir plan --all
   weir run /etc/weir/gateway.toml
+  weir new hot --lang rust && weir build hot && weir test hot
 
 Exit codes: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create the file, 74 flash failed, 78 configuration refused.
 ";
@@ -245,4 +258,149 @@ Examples:
 Exit codes: 0 done (list: there are none), 1 list: there are letters; replay, purge: some were refused or failed again, 2 all were,
 64 wrong use, 66 no store, 69 the gateway does not answer, 74 the disk fails, 75 a gateway that cannot be asked has the store,
 78 gateway.toml refused.
+";
+
+pub const NEW: &str = "\
+Writes a function to start from: source, SDK, manifest and cases, in a new folder. It alerts when a reading crosses a limit; build it,
+test it, and change it into your own. Nothing is fetched.
+
+Usage: weir new NAME --lang LANG
+
+Options:
+  -l, --lang LANG    rust, c, zig or assemblyscript
+  -h, --help         This text
+
+NAME is the folder; its last level is the function's name (a-z, 0-9 and -).
+
+Examples:
+  weir new hot --lang rust && weir build hot && weir test hot
+  weir new functions/hot --lang c
+
+Exit codes: 0 ok, 64 wrong use, 73 the folder is there already or cannot be written.
+";
+
+pub const BUILD: &str = "\
+Compiles a function's folder to its module, with what this machine has, and loads it for a try as a gateway would. What is missing is
+named, with the command that gets it; nothing is installed.
+
+Usage: weir build [DIR]
+
+Options:
+  -h, --help    This text
+
+DIR is the current folder where it is not given. The language shows in it: Cargo.toml, NAME.c, NAME.zig or NAME.ts, where NAME is the
+name in function.toml. The module is written beside function.toml, what is made on the way into DIR/target.
+
+  rust             cargo with the target wasm32-unknown-unknown (rustup target add), or with rust-src, which builds it
+  c                clang and LLD, or zig
+  zig              zig (pip install ziglang)
+  assemblyscript   asc (npm install in DIR)
+
+WEIR_ZIG, WEIR_ASC and WEIR_WASM_LD name a program in place of the one that is found. LLD 22 makes a memory as large as it must be; older
+ones make it of whole pages of 64 KiB, and limits.memory must grant them.
+
+Examples:
+  weir build hot
+  cd hot && weir build && weir test
+
+Exit codes: 0 ok, 1 it does not compile, 64 wrong use, 69 a tool is missing, 78 function.toml, or the module, is refused.
+";
+
+pub const TEST: &str = "\
+Runs the cases of a function: events in, effects out, through the gateway's own code and under the manifest's limits. Each case shows
+the most fuel of a step, the memory and the time; one that fails shows what differs, the event, and after a trap the guest's functions.
+
+Usage: weir test [DIR] [OPTIONS]
+
+Options:
+      --cases DIR    The cases (*.toml); default DIR/cases
+  -c, --case TEXT    Only cases whose name contains this text
+      --json         One JSON document
+  -h, --help         This text
+
+DIR (default: the current folder) has function.toml and the module.
+
+Examples:
+  weir test hot
+  weir test target/functions/threshold --cases functions/threshold/cases
+  weir test hot --json | jq '.cases[] | select(.holds | not)'
+
+Exit codes: 0 all passed, 1 some failed, 64 wrong use, 66 there are no cases, 78 function.toml or the module is missing or refused.
+";
+
+pub const INVOKE: &str = "\
+Hands events to a function here, without a gateway, and shows what it wants: verdict, messages, meters, state, log, fuel, memory.
+State goes from event to event, and is gone afterwards.
+
+Usage: weir invoke [DIR] --event FILE [OPTIONS]
+
+Options:
+  -e, --event FILE       A file with an event, or several one behind another; - is standard input
+      --set KEY=VALUE    A setting in place of the manifest's
+      --json             One line of JSON for each event
+  -h, --help             This text
+
+An event is a JSON object; every key may be left out:
+  topic, device     texts; the device is the topic where there is none
+  payload           any JSON value; or the bytes in `text` or `base64`
+  codec             \"json\", \"cbor\" or \"raw\"
+  time, now         of the event and of the handling, in milliseconds since 1970
+  kind              \"message\" or \"interval\"
+  qos, retained, chained, replayed, quality, time_from_payload, sequence, seed
+
+Examples:
+  echo '{\"topic\": \"site/boiler\", \"payload\": {\"temp\": 91.5}}' | weir invoke hot --event -
+  weir invoke hot --event events.json --set high=30 --json | jq .outcome.emits
+
+Exit codes: 0 a verdict for each, 1 an error or a malformed payload among them, 64 wrong use, 65 no event, 78 the function is refused.
+";
+
+pub const RECORD: &str = "\
+Records the calls of a running gateway's functions: every event whole, what came of it, and what the functions were when it began
+(version, settings, limits, state). The gateway keeps at most 128 KiB in memory and writes nothing; this program writes the file.
+
+Usage: weir record [FILE | --dir DIR] --to RECORDING [OPTIONS]
+
+Options:
+  -t, --to RECORDING     The file to write
+      --for TIME         End after this time; 60 s by default
+  -n, --calls N          End after so many calls
+      --bytes-max SIZE   End before the file is larger; 16 MiB by default
+  -f, --function NAME    Only calls of this function; may be given several times
+      --force            Overwrite RECORDING
+      --dir DIR          The data folder (gateway.data-dir), where gateway.toml is not at hand
+  -h, --help             This text
+
+FILE is gateway.toml where neither is given. A recording holds what devices sent: keep it as you keep the data. Where more comes than can
+be taken in time it ends, and says so. RECORDING is lines of JSON.
+
+Examples:
+  weir record /etc/weir/gateway.toml --to site.jsonl --for 5min
+  weir record --dir /var/lib/weir --to hot.jsonl --function hot --calls 1000
+
+Exit codes: 0 recorded, 64 wrong use, 69 the gateway does not answer, or refuses, 73 RECORDING cannot be written, 78 gateway.toml cannot
+be read.
+";
+
+pub const REPLAY: &str = "\
+Makes the calls of a recording again, on any machine: with the same version the answers are identical, byte for byte; with another
+one, what differs is shown. State, settings, times and random bytes are those of the recording.
+
+Usage: weir replay RECORDING --function FUNCTION [OPTIONS]
+
+Options:
+  -f, --function FUNCTION    A function's folder (function.toml and module), or F or F@VERSION as configured in gateway.toml
+      --config FILE          The gateway.toml in which F is looked up
+  -n, --limit N              Show so many calls that differ; 10 by default
+      --json                 One JSON document
+  -h, --help                 This text
+
+The same module has the limits of the recording, another one those of its manifest. Fuel is told and does not count as a difference.
+
+Examples:
+  weir replay site.jsonl --function ./hot
+  weir replay site.jsonl --function ./hot-2
+  weir replay site.jsonl --function hot@1.0.0 --config /etc/weir/gateway.toml
+
+Exit codes: 0 identical, 1 something differs, 64 wrong use, 65 no recording, 66 no such file, 78 the function is not there or refused.
 ";

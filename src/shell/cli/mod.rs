@@ -1,4 +1,5 @@
-//! The command line: `weir check`, `weir plan`, `weir init`, `weir run`, and the tools for the person at 3 a.m.
+//! The command line: `weir check`, `weir plan`, `weir init`, `weir run`, the tools for the person at 3 a.m., and those for writing
+//! functions.
 //!
 //! - What a command says goes to standard output, what is wrong to standard error.
 //! - Exit codes are those of sysexits: 0 ok, 64 wrong use, 65 data was lost, 69 cannot start, 73 cannot create, 74 flash failed,
@@ -18,6 +19,7 @@ mod run;
 mod site;
 mod status;
 mod store;
+mod write;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,7 +32,8 @@ use arguments::Command;
 
 /// Wrong use of the command line (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
-/// It ended as asked, and the store had lost acknowledged data when it started (`EX_DATAERR`).
+/// What was read is not what it should be (`EX_DATAERR`); of `run`: it ended as asked, and the store had lost acknowledged data when
+/// it started.
 pub const EXIT_DATA: u8 = 65;
 /// A file cannot be created (`EX_CANTCREAT`).
 pub const EXIT_CANNOT_CREATE: u8 = 73;
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Doctor(options)) => doctor::doctor(&options),
         Ok(Command::Store(options)) => store::run(&options),
         Ok(Command::Dlq(options)) => dlq::run(&options),
+        Ok(Command::Write(options)) => write::run(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");
             ExitCode::from(EXIT_USAGE)

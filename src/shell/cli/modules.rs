@@ -12,7 +12,7 @@ use crate::strict::Faults;
 use crate::time::Stopwatch;
 
 /// Stands still: fuel alone ends `on_start`, so that the answer is the same on every machine.
-struct Standing;
+pub(super) struct Standing;
 
 impl Stopwatch for Standing {
     fn mono_us(&mut self) -> u64 {
@@ -43,24 +43,31 @@ pub(super) fn load_all(file: &str, plan: &Plan, faults: &Faults) -> Vec<Function
 /// Longest `function.toml` of a bundle.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
-/// Manifest and module of a function's folder, for a try.
-pub(super) fn read_bundle(folder: &Path) -> Result<(Manifest, Vec<u8>), String> {
+/// The manifest of a function's folder.
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, String> {
     let file = folder.join("function.toml");
-    let plain = |path: &Path| {
-        let path = path.display().to_string();
-        move |why| format!("{path}: {why}")
-    };
-    let text = site::read_at_most(&file, MANIFEST_BYTES_MAX).map_err(plain(&file))?;
-    let text = String::from_utf8(text).map_err(|_| plain(&file)("is not UTF-8 text".to_owned()))?;
+    let plain = |why: String| format!("{}: {why}", file.display());
+    let text = site::read_at_most(&file, MANIFEST_BYTES_MAX).map_err(plain)?;
+    let text = String::from_utf8(text).map_err(|_| plain("is not UTF-8 text".to_owned()))?;
     let faults = Faults::default();
     let manifest = Manifest::parse(&file.display().to_string(), &text, &faults);
-    let Some(manifest) = manifest.filter(|_| !faults.refused()) else {
+    manifest.filter(|_| !faults.refused()).ok_or_else(|| {
         let faults: Vec<String> = faults.into_list().iter().map(ToString::to_string).collect();
-        return Err(faults.join("; "));
-    };
+        faults.join("; ")
+    })
+}
+
+/// Manifest and module of a function's folder, for a try.
+pub(super) fn read_bundle(folder: &Path) -> Result<(Manifest, Vec<u8>), String> {
+    let manifest = read_manifest(folder)?;
     let module = folder.join(&manifest.module);
-    let wasm = site::read_at_most(&module, MODULE_BYTES_MAX.0).map_err(plain(&module))?;
+    let wasm = read_module(&module)?;
     Ok((manifest, wasm))
+}
+
+/// The bytes of a module.
+pub(super) fn read_module(file: &Path) -> Result<Vec<u8>, String> {
+    site::read_at_most(file, MODULE_BYTES_MAX.0).map_err(|why| format!("{}: {why}", file.display()))
 }
 
 /// Loads one function by itself, with all the memory that its limits grant.

@@ -36,6 +36,15 @@ pub const ANSWER_BYTES_MAX: u64 = 4 << 20;
 pub enum Request {
     /// `status`: health and the main numbers.
     Status,
+    /// `record-begin`: calls of these functions (none: all) are recorded from now on.
+    RecordBegin(Vec<String>),
+    /// `record-take`: what was recorded since the last time.
+    RecordTake {
+        /// Which recording.
+        id: u64,
+        /// No more is wanted.
+        end: bool,
+    },
     /// `dlq-replay`, `dlq-purge`: something about dead letters.
     Letters(Wanted),
 }
@@ -55,15 +64,29 @@ impl Request {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(line: &str) -> Result<Self, String> {
-        const WORDS: &str = "status, dlq-replay, dlq-purge";
+        const WORDS: &str = "status, dlq-replay, dlq-purge, record-begin, record-take";
         let value: Value = serde_json::from_str(line).map_err(|error| format!("not a line of JSON: {error}"))?;
         match value["do"].as_str() {
             Some("status") => Ok(Self::Status),
+            Some("record-begin") => names(&value["functions"]).map(Self::RecordBegin),
+            Some("record-take") => Ok(Self::RecordTake {
+                id: value["id"].as_u64().ok_or("wants `id`, the number of the recording")?,
+                end: value["end"].as_bool().unwrap_or(false),
+            }),
             Some(word @ ("dlq-replay" | "dlq-purge")) => Wanted::parse(word == "dlq-purge", &value).map(Self::Letters),
             Some(word) => Err(format!("`{}` is none of {WORDS}", word.escape_debug())),
             None => Err(format!("has no \"do\"; known: {WORDS}")),
         }
     }
+}
+
+/// A list of names, or nothing.
+fn names(value: &Value) -> Result<Vec<String>, String> {
+    let wrong = "`functions` is a list of names";
+    let Some(list) = value.as_array() else {
+        return if value.is_null() { Ok(Vec::new()) } else { Err(wrong.to_owned()) };
+    };
+    list.iter().map(|name| name.as_str().map(str::to_owned).ok_or_else(|| wrong.to_owned())).collect()
 }
 
 /// An answer that says no.
@@ -109,8 +132,10 @@ mod tests {
         for (line, want) in [
             ("", "not a line of JSON"),
             ("[]", "has no \"do\""),
-            (r#"{"do":"stat\n"}"#, "`stat\\n` is none of status, dlq-replay, dlq-purge"),
+            (r#"{"do":"stat\n"}"#, "`stat\\n` is none of status, dlq-replay, dlq-purge, record-begin, record-take"),
             (r#"{"do":"dlq-purge"}"#, "wants `letters`"),
+            (r#"{"do":"record-begin","functions":[1]}"#, "is a list of names"),
+            (r#"{"do":"record-take"}"#, "wants `id`"),
             (r#"{"do":"dlq-purge","letters":[1,"2"]}"#, "wants `letters`"),
         ] {
             let error = Request::parse(line).unwrap_err();

@@ -83,7 +83,7 @@ pub enum Incoming {
         /// What is known of it.
         unfit: Unfit,
     },
-    /// A PUBREL: the broker will not send the QoS 2 message of this packet id again.
+    /// A PUBREL for the QoS 2 message of this packet id; it is answered.
     Released {
         /// Of the message.
         packet_id: u16,
@@ -95,6 +95,8 @@ pub enum Incoming {
         epoch: u64,
         /// Acks since the epoch began.
         acks_through: u64,
+        /// Answers to PUBREL since then.
+        completed_through: u64,
     },
     /// QoS 0 messages that came while the inbox was full.
     Dropped {

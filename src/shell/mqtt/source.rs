@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Incoming;
 use super::connect::{Memory, Role, Session, connect};
@@ -20,7 +20,7 @@ use super::packet::{self, Ack, AckKind, Asked, Packet, Publish, Unfit, Version};
 use super::retry::Retry;
 use super::status::{SharedStatus, Status};
 use super::subscriptions::Grant;
-use super::wire::Wire;
+use super::wire::{Wire, Written};
 use crate::config::{MqttConnection, Qos, RetainedPolicy, Subscription};
 use crate::units::Bytes;
 
@@ -192,7 +192,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = self.stop.notified() => return,
-                () = sleep(pause) => {}
+                () = self.retry.wait(pause) => {}
             }
         }
     }
@@ -227,7 +227,7 @@ impl Runner {
             },
             staged: vec![Incoming::Connected { epoch: self.epoch, version, session_present }],
             pinged_at: None,
-            confirmed: 0,
+            confirmed: Written::default(),
             subscribing: Subscribing::default(),
             received: &mut self.received,
             fresh: &mut self.source.fresh,
@@ -275,7 +275,7 @@ struct Serving<'a> {
     unacked_max: u32,
     staged: Vec<Incoming>,
     pinged_at: Option<Instant>,
-    confirmed: u64,
+    confirmed: Written,
     subscribing: Subscribing,
     received: &'a mut Received,
     fresh: &'a mut Vec<String>,
@@ -355,7 +355,7 @@ impl Serving<'_> {
             Packet::Ack(Ack { kind: AckKind::PubRel, packet_id, .. }) => {
                 // 0x92, packet identifier not found: no error after a restart, and the broker can forget the id.
                 let reason = if self.received.remove(packet_id) { 0 } else { 0x92 };
-                self.wire.answer(Ack { kind: AckKind::PubComp, packet_id, reason });
+                self.wire.complete(Ack { kind: AckKind::PubComp, packet_id, reason });
                 self.staged.push(Incoming::Released { packet_id });
             }
             Packet::Ack(_) => log::debug!("broker: an acknowledgement of a publish that was not ours"),
@@ -367,9 +367,10 @@ impl Serving<'_> {
             }
             Packet::UnsubAck { packet_id, codes } => self.subscribing.on_unsuback(packet_id, &codes),
             Packet::PingResp => {
-                if let Some(acks_through) = self.wire.pong().filter(|acks| *acks > self.confirmed) {
-                    self.confirmed = acks_through;
-                    self.staged.push(Incoming::Confirmed { epoch, acks_through });
+                if let Some(read) = self.wire.pong().filter(|read| *read != self.confirmed) {
+                    self.confirmed = read;
+                    let Written { acks: acks_through, completions: completed_through } = read;
+                    self.staged.push(Incoming::Confirmed { epoch, acks_through, completed_through });
                 }
             }
             Packet::Disconnect { reason: 0x8e, .. } => return Err(LinkError::TakenOver),
@@ -403,7 +404,7 @@ impl Serving<'_> {
 
     /// Has unconfirmed acks confirmed by a ping; any ping that is on its way is waited for first.
     fn confirm(&mut self) -> Option<Instant> {
-        if self.wire.acks() == self.confirmed || self.wire.is_pinging() {
+        if self.wire.written() == self.confirmed || self.wire.is_pinging() {
             return None;
         }
         let now = Instant::now();

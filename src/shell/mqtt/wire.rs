@@ -44,7 +44,7 @@ pub struct Wire {
     heard: Instant,
     spoke: Instant,
     pings: Pings,
-    acks: u64,
+    written: Written,
     timer: Pin<Box<Sleep>>,
     status: Arc<SharedStatus>,
 }
@@ -54,7 +54,16 @@ pub struct Wire {
 struct Pings {
     unanswered: u32,
     last: Instant,
-    acks_before_last: u64,
+    before_last: Written,
+}
+
+/// What a broker needs to have read before a message is over for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// PUBACK and PUBREC since the session began.
+    pub acks: u64,
+    /// PUBCOMP.
+    pub completions: u64,
 }
 
 /// How often a quiet link is looked after: ours, or more often where the broker asks for that. A broker that wants none, or to be
@@ -80,8 +89,8 @@ impl Wire {
             keep_alive: interval(keep_alive, session.connack.keep_alive),
             heard: now,
             spoke: now,
-            pings: Pings { unanswered: 0, last: now, acks_before_last: 0 },
-            acks: 0,
+            pings: Pings { unanswered: 0, last: now, before_last: Written::default() },
+            written: Written::default(),
             timer: Box::pin(sleep_until(now + FAR)),
             status,
         }
@@ -117,19 +126,20 @@ impl Wire {
 
     /// Writes an acknowledgement that [`Wire::pong`] will confirm.
     pub fn ack(&mut self, ack: Ack) {
-        self.acks += 1;
-        self.answer(ack);
-    }
-
-    /// Writes a protocol answer (PUBCOMP).
-    pub fn answer(&mut self, ack: Ack) {
+        self.written.acks += 1;
         packet::ack(self.decoder.version, ack, &mut self.output);
     }
 
-    /// Acks written since the session began.
+    /// Writes a PUBCOMP, which [`Wire::pong`] will confirm as well.
+    pub fn complete(&mut self, ack: Ack) {
+        self.written.completions += 1;
+        packet::ack(self.decoder.version, ack, &mut self.output);
+    }
+
+    /// What was written since the session began.
     #[must_use]
-    pub const fn acks(&self) -> u64 {
-        self.acks
+    pub const fn written(&self) -> Written {
+        self.written
     }
 
     /// Writes a PINGREQ.
@@ -139,7 +149,7 @@ impl Wire {
         // Also if the socket takes nothing now: one ping an interval is enough.
         self.spoke = now;
         let unanswered = self.pings.unanswered.saturating_add(1);
-        self.pings = Pings { unanswered, last: now, acks_before_last: self.acks };
+        self.pings = Pings { unanswered, last: now, before_last: self.written };
     }
 
     /// Whether a PINGREQ waits for its answer.
@@ -148,10 +158,10 @@ impl Wire {
         self.pings.unanswered > 0
     }
 
-    /// A PINGRESP came. `Some(acks)` if none is missing now: so many acks lay before the last PINGREQ.
-    pub const fn pong(&mut self) -> Option<u64> {
+    /// A PINGRESP came. `Some` if none is missing now: so much lay before the last PINGREQ.
+    pub const fn pong(&mut self) -> Option<Written> {
         self.pings.unanswered = self.pings.unanswered.saturating_sub(1);
-        if self.pings.unanswered == 0 { Some(self.pings.acks_before_last) } else { None }
+        if self.pings.unanswered == 0 { Some(self.pings.before_last) } else { None }
     }
 
     /// Writes what is pending and reads once. Returns when something was read, when all was written, or at `wake_at`; the

@@ -11,7 +11,7 @@
 mod musl;
 mod std_pack;
 pub mod target;
-mod zig;
+pub mod zig;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

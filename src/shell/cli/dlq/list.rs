@@ -14,6 +14,7 @@ use crate::function::EventKind;
 use crate::record::{Record, RecordKind};
 use crate::shell::store::inspect::inspect;
 use crate::store::Recovered;
+use crate::store_id::StoreId;
 use crate::units::Bytes;
 
 /// A letter, owned.
@@ -36,6 +37,12 @@ pub(super) struct Letters {
     pub(super) more: u64,
     /// The store as a start would find it.
     pub(super) recovered: Recovered,
+}
+
+impl Letters {
+    fn store(&self) -> String {
+        StoreId::of(&self.recovered.entries).unwrap_or_default().to_string()
+    }
 }
 
 /// Reads the letters that wait, `wanted` of them, `limit` at most.
@@ -79,7 +86,8 @@ pub(super) fn list(place: &Place, limit: u64, json: bool) -> ExitCode {
         Err(code) => return code,
     };
     if json {
-        let list: Vec<Value> = letters.letters.iter().filter_map(|letter| document(&found, letter)).collect();
+        let list: Vec<Value> =
+            letters.letters.iter().filter_map(|letter| document(&found, &letters.store(), letter)).collect();
         say(&format!("{}\n", ascii(&json!({ "letters": list, "more": letters.more }).to_string())));
     } else if letters.letters.is_empty() {
         say("no dead letters\n");
@@ -117,10 +125,10 @@ fn line(letter: &Letter) -> String {
     )
 }
 
-fn document(found: &Found, letter: &Letter) -> Option<Value> {
+fn document(found: &Found, store: &str, letter: &Letter) -> Option<Value> {
     let mut bytes = Vec::new();
     let gateway = found.config.as_ref().map_or("", |config| config.id.as_str());
-    let origin = Origin { gateway, lane: DEAD_LETTER, seq: letter.seq };
+    let origin = Origin { gateway, store, lane: DEAD_LETTER, seq: letter.seq };
     envelope::write(SinkFormat::Json, origin, &letter.record()?, &mut bytes);
     serde_json::from_slice(&bytes).ok()
 }
@@ -139,7 +147,7 @@ pub(super) fn show(place: &Place, number: u64, json: bool) -> ExitCode {
         return ExitCode::from(EXIT_WARNING);
     };
     if json {
-        say(&format!("{}\n", ascii(&document(&found, letter).unwrap_or_default().to_string())));
+        say(&format!("{}\n", ascii(&document(&found, &letters.store(), letter).unwrap_or_default().to_string())));
     } else {
         say(&text(letter));
     }

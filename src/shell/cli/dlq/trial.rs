@@ -147,14 +147,14 @@ impl Trial<'_> {
     /// The records that would be committed.
     fn records(&self) -> Value {
         let lanes = self.gateway.outbox().lanes();
-        let mut records = Vec::new();
+        let (mut records, store) = (Vec::new(), self.gateway.store().to_string());
         for batch in &self.effects.lanes {
             let mut rest = batch.records.as_slice();
             let mut seq = batch.first_seq;
             while let Some(record) = Record::take(&mut rest) {
                 let lane = lanes.get(batch.lane).map_or("", |lane| &lane.config().name);
                 let mut bytes = Vec::new();
-                let origin = Origin { gateway: &self.plan.loaded.config.id, lane, seq };
+                let origin = Origin { gateway: &self.plan.loaded.config.id, store: &store, lane, seq };
                 envelope::write(SinkFormat::Json, origin, &record, &mut bytes);
                 if record.kind != RecordKind::Loss {
                     records.push(serde_json::from_slice::<Value>(&bytes).unwrap_or_default());

@@ -19,6 +19,7 @@ use crate::function::ErrorKind;
 use crate::function::Usage;
 use crate::record::{Record, RecordKind};
 use crate::shell::store::inspect::{Inspection, inspect};
+use crate::store_id::StoreId;
 use crate::time::TimeQuality;
 use crate::window::Windows;
 
@@ -111,13 +112,15 @@ fn records(
 ) -> Result<(), String> {
     let lanes: Vec<(String, u64)> =
         inspection.outbox.lanes().iter().map(|lane| (lane.config().name.clone(), lane.head_seq())).collect();
+    let store = StoreId::of(&inspection.recovered.entries).unwrap_or_default().to_string();
     let mut document = Vec::new();
     for (name, head) in lanes.iter().filter(|(name, _)| wanted.lane.as_ref().is_none_or(|lane| lane == name)) {
         let mut more = true;
         inspection.records(name, wanted.from.unwrap_or(*head), &mut |seq, record| {
             if kind.is_none_or(|kind| kind == record.kind) {
                 document.clear();
-                envelope::write(SinkFormat::Json, Origin { gateway, lane: name, seq }, record, &mut document);
+                let origin = Origin { gateway, store: &store, lane: name, seq };
+                envelope::write(SinkFormat::Json, origin, record, &mut document);
                 more = lines.put("record", &String::from_utf8_lossy(&document));
             }
             more
@@ -152,7 +155,7 @@ fn meters(entries: &BTreeMap<Vec<u8>, Vec<u8>>, lines: &mut Lines) -> bool {
             topic: &meter.topic,
             payload: &payload,
         };
-        envelope::write(SinkFormat::Json, Origin { gateway: "", lane: "", seq: 0 }, &record, &mut document);
+        envelope::write(SinkFormat::Json, Origin { gateway: "", store: "", lane: "", seq: 0 }, &record, &mut document);
         more = more && lines.put("meter", &String::from_utf8_lossy(&document));
     });
     more
@@ -170,10 +173,10 @@ fn entry(key: &[u8], value: &[u8]) -> Value {
         Books::restore(value).map(|books| ("books", books_value(&books)))
     } else if is(Space::Books) && rest == b"clock" {
         clock(value).map(|clock| ("clock", clock))
+    } else if is(Space::Books) && StoreId::is_called(rest) {
+        StoreId::restore(value).map(|store| ("store", json!(store.to_string())))
     } else if is(Space::Lane) {
         lane_head(value).map(|head| ("lane", json!({ "name": text(rest), "head": head })))
-    } else if is(Space::Ahead) {
-        Some(("ahead", json!({ "name": text(rest), "bytes": value.len() })))
     } else if is(Space::Usage) {
         Usage::decode(value).map(|usage| ("usage", usage_value(rest, &usage)))
     } else if is(Space::State) {
@@ -220,7 +223,10 @@ fn books_value(books: &Books) -> Value {
 
 fn clock(mut value: &[u8]) -> Option<Value> {
     let commit = take_varint(&mut value)?;
-    Some(json!({ "commit": commit, "wall_ms": unzigzag(take_varint(&mut value)?) }))
+    let mut time = || take_varint(&mut value).map(unzigzag);
+    let (wall_ms, age_ms) = (time()?, time()?);
+    let quality = TimeQuality::from_code(*value.first()?);
+    Some(json!({ "commit": commit, "wall_ms": wall_ms, "quality": envelope::quality_name(quality), "age_ms": age_ms }))
 }
 
 fn lane_head(mut value: &[u8]) -> Option<u64> {
