@@ -134,7 +134,8 @@ impl<F: DiskFile> Journal<F> {
             let read = base.patience.read(file, u64::from(at), &mut head);
             let head = &head[..read.unwrap_or(0)];
             let header = Header::decode(head, FrameKind::Journal, self.salt, number);
-            let whole = header.map_or(Some(false), |header| read_body(&base.patience, file, (at, len), &header, &mut body));
+            let whole =
+                header.map_or(Some(false), |header| read_body(&base.patience, file, (at, len), &header, &mut body));
             let Some(header) = header.filter(|_| whole == Some(true)) else {
                 if read.is_none() || whole.is_none() {
                     found.unreadable += u64::from(PAGE);
