@@ -295,7 +295,7 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         20 => Fault::WriteFails(rng.below(60)),
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
-        23 => Fault::ReadsFail(1 + rng.below(40)),
+        23 => Fault::ReadsFail(1 + rng.below(20)),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)
