@@ -4,6 +4,7 @@
 //! - Written data is durable after [`DiskFile::sync_data`], a created, renamed or removed name after [`Disk::sync_dir`].
 //! - A failed sync is final: what it covered may be lost although it reads well, so nobody retries it.
 
+use core::cell::Cell;
 use core::fmt;
 
 /// Why an operation did not happen.
@@ -67,10 +68,24 @@ pub trait DiskFile {
     fn sync_data(&self) -> Result<(), DiskError>;
 }
 
-/// How often a read is tried before the bytes are taken for gone.
-const TRIES: u32 = 3;
+/// Reads where what cannot be read is as good as gone: at the start there is nobody to wait for.
+#[derive(Debug)]
+pub struct Patience(Cell<u32>);
 
-/// Reads as [`DiskFile::read_at`] does, with patience; `None`: it cannot be read, now.
-pub fn read_if_possible<F: DiskFile>(file: &F, offset: u64, out: &mut [u8]) -> Option<usize> {
-    (0..TRIES).find_map(|_| file.read_at(offset, out).ok())
+impl Patience {
+    /// Failed reads are tried again until so many have failed.
+    #[must_use]
+    pub const fn new(tries: u32) -> Self {
+        Self(Cell::new(tries))
+    }
+
+    /// Reads as [`DiskFile::read_at`] does; `None`: it cannot be read.
+    pub fn read<F: DiskFile>(&self, file: &F, offset: u64, out: &mut [u8]) -> Option<usize> {
+        loop {
+            if let Ok(read) = file.read_at(offset, out) {
+                return Some(read);
+            }
+            self.0.set(self.0.get().checked_sub(1)?);
+        }
+    }
 }

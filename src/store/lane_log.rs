@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::frame::{CELL, FrameKind, HEADER, Header, PAGE, Place, align_up, claims, place, salt};
 use crate::time::WallMillis;
 
-use super::disk::{Disk, DiskError, DiskFile, read_if_possible};
+use super::disk::{Disk, DiskError, DiskFile, Patience};
 use super::journal::Tail;
 use super::segment::{Base, Need, file_name, numbers};
 use super::{CommitError, LaneAppend, snapshot};
@@ -315,7 +315,7 @@ impl<F: DiskFile> LaneLog<F> {
             lane.open_segment(base, number, &mut scan)?;
         }
         if let Some(file) = &lane.writing {
-            lane.look_behind(file, lane.tail.segment, lane.tail.end, &mut scan.behind);
+            lane.look_behind(&base.patience, file, (lane.tail.segment, lane.tail.end), &mut scan.behind);
             // A failure here is met again, and told, before the next append.
             scan.uncommitted += wipe(file, lane.tail.segment, lane.tail.end).unwrap_or(0);
         }
@@ -330,11 +330,11 @@ impl<F: DiskFile> LaneLog<F> {
     ) -> Result<(), DiskError> {
         let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(number)))? else { return Ok(()) };
         if number > self.tail.segment {
-            self.look_behind(&file, number, 0, &mut scan.behind);
+            self.look_behind(&base.patience, &file, (number, 0), &mut scan.behind);
             return base.give(&self.dir, number);
         }
         let end = if number == self.tail.segment { self.tail.end } else { file_end(&file) };
-        let found = self.find(&file, number, 0, end, 0, true)?;
+        let found = self.find(&file, number, 0, end, 0, Some(&base.patience))?;
         if number == self.tail.segment {
             self.writing = Some(file);
         } else if found.is_none() {
@@ -351,13 +351,13 @@ impl<F: DiskFile> LaneLog<F> {
     }
 
     /// Notes the frames of a segment from `at` on.
-    fn look_behind(&self, file: &F, segment: u32, mut at: u32, behind: &mut Behind) {
+    fn look_behind(&self, patience: &Patience, file: &F, (segment, mut at): (u32, u32), behind: &mut Behind) {
         let mut page = [0; PAGE as usize];
         let end = file_end(file);
         while at < end {
             let stop = align_up(at + 1, PAGE).min(end);
             let part = &mut page[..(stop - at) as usize];
-            let read = file.read_at(u64::from(at), part).unwrap_or(0);
+            let read = patience.read(file, u64::from(at), part).unwrap_or(0);
             let heads = part[..read].chunks(CELL as usize);
             for head in heads.filter_map(|cell| Header::decode(cell, FrameKind::Lane, self.salt, segment)) {
                 let records = u64::from(head.count);
@@ -375,9 +375,10 @@ impl<F: DiskFile> LaneLog<F> {
         for number in present.iter().rev() {
             let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(*number)))? else { continue };
             let (mut at, mut tail) = (0, Tail { next_seq: 1, ..Tail::default() });
-            while let Some((offset, head)) = self.find(&file, *number, at, file_end(&file), tail.next_seq, true)? {
+            let patience = Some(&base.patience);
+            while let Some((offset, head)) = self.find(&file, *number, at, file_end(&file), tail.next_seq, patience)? {
                 body.resize(head.body_len as usize, 0);
-                let read = read_if_possible(&file, u64::from(offset + HEADER), &mut body).unwrap_or(0);
+                let read = base.patience.read(&file, u64::from(offset + HEADER), &mut body).unwrap_or(0);
                 at = align_up(offset + head.frame_len(), CELL);
                 if read == body.len() && crc32fast::hash(&body) == head.body_crc && head.commit > 1 {
                     let (next_seq, next_message) =
@@ -406,9 +407,10 @@ impl<F: DiskFile> LaneLog<F> {
         for number in present.iter().copied().filter(|number| first <= *number) {
             let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(number)))? else { continue };
             let mut at = if number == tail.segment { tail.end } else { 0 };
-            while let Some((offset, head)) = self.find(&file, number, at, file_end(&file), tail.next_seq, true)? {
+            let patience = Some(&base.patience);
+            while let Some((offset, head)) = self.find(&file, number, at, file_end(&file), tail.next_seq, patience)? {
                 body.resize(head.body_len as usize, 0);
-                let read = read_if_possible(&file, u64::from(offset + HEADER), &mut body).unwrap_or(0);
+                let read = base.patience.read(&file, u64::from(offset + HEADER), &mut body).unwrap_or(0);
                 let whole = read == body.len() && crc32fast::hash(&body) == head.body_crc;
                 if !whole || head.first != tail.next_seq || through < head.commit {
                     break;
@@ -424,7 +426,7 @@ impl<F: DiskFile> LaneLog<F> {
     }
 
     /// The first header at or behind `at` that fits: a frame that ends by `end` and continues the sequence `expected`. With
-    /// `passes_over`, what cannot be read holds none.
+    /// `patience`, what cannot be read holds none.
     pub(super) fn find(
         &self,
         file: &F,
@@ -432,15 +434,15 @@ impl<F: DiskFile> LaneLog<F> {
         mut at: u32,
         end: u32,
         expected: u64,
-        passes_over: bool,
+        patience: Option<&Patience>,
     ) -> Result<Option<(u32, Header)>, DiskError> {
         let mut page = [0; PAGE as usize];
         while at < end {
             let stop = align_up(at + 1, PAGE).min(end);
             let part = &mut page[..(stop - at) as usize];
-            let read = match passes_over {
-                true => read_if_possible(file, u64::from(at), part).unwrap_or(0),
-                false => file.read_at(u64::from(at), part)?,
+            let read = match patience {
+                Some(patience) => patience.read(file, u64::from(at), part).unwrap_or(0),
+                None => file.read_at(u64::from(at), part)?,
             };
             for (index, cell) in part[..read].chunks(CELL as usize).enumerate() {
                 let offset = at + index as u32 * CELL;

@@ -56,7 +56,6 @@ struct State {
     write_fails_at: Option<u64>,
     writes: u64,
     reads_fail: Option<FailingReads>,
-    failed_reads: u64,
     /// Since the process began: something failed (not for want of power).
     failed: bool,
     /// What a sync failed for: files, and [`NAMES`].
@@ -134,12 +133,6 @@ impl MemDisk {
     /// Reads of these `bytes` of files whose names begin with `prefix` fail, so many `times` (until the power goes, at most).
     pub fn fail_reads(&self, prefix: &str, bytes: Range<usize>, times: u64) {
         self.0.borrow_mut().reads_fail = Some(FailingReads { prefix: prefix.to_owned(), bytes, times });
-    }
-
-    /// Reads that failed so far (not for want of power).
-    #[must_use]
-    pub fn failed_reads(&self) -> u64 {
-        self.0.borrow().failed_reads
     }
 
     /// Whether an injected failure has hit the process that uses the disk.
@@ -273,7 +266,6 @@ impl State {
         }
         failing.times -= 1;
         self.failed = true;
-        self.failed_reads += 1;
         Err(DiskError::Failed("read: input/output error (injected)".into()))
     }
 

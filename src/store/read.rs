@@ -152,7 +152,8 @@ impl<F: DiskFile> LaneLog<F> {
             self.open_for_reading(base, extent.segment)?;
             let Some((_, file)) = &self.reading else { break };
             let passes_over = TRIES_MAX <= self.failed_reads;
-            while let Some((offset, head)) = self.find(file, extent.segment, at, extent.bytes, expected, passes_over)? {
+            let patience = passes_over.then_some(&base.patience);
+            while let Some((offset, head)) = self.find(file, extent.segment, at, extent.bytes, expected, patience)? {
                 at = align_up(offset + head.frame_len(), CELL);
                 expected = end_seq(&head);
                 if expected <= seq {

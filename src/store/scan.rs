@@ -3,13 +3,14 @@
 //! - What lies further on was written later: numbers of segments ascend, and a segment is written from its start. So when a
 //!   segment begins with a number that an older one has reached, the older one's commits from there on were not to be read when
 //!   the store was opened in between (a medium that fails now and then), and life went on without them. They are void.
-//! - Behind pages that cannot be read nothing is appended in the same segment: they may come back.
+//! - Behind pages that cannot be read nothing is appended in the same segment: they may come back. If nothing at all can be
+//!   read, the medium is away, and that is an error: nothing is lost yet.
 
 use std::collections::VecDeque;
 
 use crate::frame::{CELL, FrameKind, HEADER, Header, PAGE, align_up, claims};
 
-use super::disk::{Disk, DiskError, DiskFile, read_if_possible};
+use super::disk::{Disk, DiskError, DiskFile, Patience};
 use super::journal::{Active, DIR, Journal};
 use super::segment::{Base, file_name, numbers};
 
@@ -83,6 +84,9 @@ impl<F: DiskFile> Journal<F> {
                 tail = Some((file, number, found.end));
             }
         }
+        if unreadable > 0 && !journal.closed.iter().any(|(_, newest)| *newest > 0) {
+            return Err(DiskError::Failed(format!("{DIR}: nothing of it can be read; a restart tries again")));
+        }
         scan.skipped_bytes += unreadable;
         journal.resume(tail);
         for (file, damaged) in torn {
@@ -105,7 +109,7 @@ impl<F: DiskFile> Journal<F> {
             // A header is enough, whatever became of its body: whoever wrote it had not read what it makes void.
             let first = pages.find_map(|at| {
                 let mut head = [0; HEADER as usize];
-                let read = read_if_possible(&file, at, &mut head)?;
+                let read = base.patience.read(&file, at, &mut head)?;
                 Header::decode(&head[..read], FrameKind::Journal, self.salt, *number)
             });
             below = first.map_or(below, |first| below.min(first.first));
@@ -127,10 +131,11 @@ impl<F: DiskFile> Journal<F> {
         let mut at = 0;
         while len.saturating_sub(at) >= HEADER {
             let mut head = [0; HEADER as usize];
-            let read = read_if_possible(file, u64::from(at), &mut head);
+            let read = base.patience.read(file, u64::from(at), &mut head);
             let head = &head[..read.unwrap_or(0)];
             let header = Header::decode(head, FrameKind::Journal, self.salt, number);
-            let whole = header.map_or(Some(false), |header| read_body(file, at, len, &header, &mut body));
+            let whole =
+                header.map_or(Some(false), |header| read_body(&base.patience, file, (at, len), &header, &mut body));
             let Some(header) = header.filter(|_| whole == Some(true)) else {
                 if read.is_none() || whole.is_none() {
                     found.unreadable += u64::from(PAGE);
@@ -198,11 +203,17 @@ struct Found {
 }
 
 /// Whether the body is there and whole; `None`: it cannot be read.
-fn read_body<F: DiskFile>(file: &F, at: u32, len: u32, header: &Header, body: &mut Vec<u8>) -> Option<bool> {
+fn read_body<F: DiskFile>(
+    patience: &Patience,
+    file: &F,
+    (at, len): (u32, u32),
+    header: &Header,
+    body: &mut Vec<u8>,
+) -> Option<bool> {
     if header.frame_len() > len - at {
         return Some(false);
     }
     body.resize(header.body_len as usize, 0);
-    let read = read_if_possible(file, u64::from(at + HEADER), body)?;
+    let read = patience.read(file, u64::from(at + HEADER), body)?;
     Some(read == body.len() && crc32fast::hash(body) == header.body_crc)
 }

@@ -9,7 +9,7 @@
 use crate::frame::SEGMENT_MAX;
 
 use super::Stats;
-use super::disk::{Disk, DiskError, DiskFile};
+use super::disk::{Disk, DiskError, DiskFile, Patience};
 
 /// Free segments that only the journal may take.
 pub const RESERVE: usize = 2;
@@ -34,6 +34,8 @@ pub struct Base<D: Disk> {
     pub reserve_is_lent: bool,
     /// The disk.
     pub disk: D,
+    /// For what is read while the store is opened.
+    pub patience: Patience,
     /// Size of a segment.
     pub segment_bytes: u32,
     /// Segments of the journal, kept up to date by it.
@@ -85,6 +87,7 @@ impl<D: Disk> Base<D> {
         Ok(Self {
             reserve_is_lent: false,
             disk,
+            patience: Patience::new(super::read::TRIES_MAX),
             segment_bytes,
             journal_live: 0,
             stats: Stats::default(),

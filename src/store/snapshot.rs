@@ -6,7 +6,7 @@
 
 use crate::frame::{FrameKind, HEADER, Header, PAGE, SEGMENT_MAX};
 
-use super::disk::{Disk, DiskError, DiskFile, read_if_possible};
+use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{TailItem, put_tail, split_body};
 use super::segment::{Base, fill};
 use crate::entry::put_varint;
@@ -196,13 +196,15 @@ fn numbers<D: Disk>(disk: &mut D) -> Result<Vec<u32>, DiskError> {
 fn load<D: Disk>(base: &mut Base<D>, salt: u32, number: u32) -> Result<Option<Loaded>, DiskError> {
     let Some(file) = base.disk.open(&path(number))? else { return Ok(None) };
     let mut head = [0; HEADER as usize];
-    let read = read_if_possible(&file, 0, &mut head).unwrap_or(0);
+    // What is only not to be read may be all there: whoever comes after us finds it in its place.
+    let unreadable = || DiskError::Failed(format!("{}: cannot be read; a restart tries again", path(number)));
+    let read = base.patience.read(&file, 0, &mut head).ok_or_else(unreadable)?;
     let Some(header) = Header::decode(&head[..read], FrameKind::Snapshot, salt, number) else { return Ok(None) };
     if file.len()? < u64::from(header.frame_len()) {
         return Ok(None);
     }
     let mut body = vec![0; header.body_len as usize];
-    let read = read_if_possible(&file, u64::from(HEADER), &mut body).unwrap_or(0);
+    let read = base.patience.read(&file, u64::from(HEADER), &mut body).ok_or_else(unreadable)?;
     let good = read == body.len() && crc32fast::hash(&body) == header.body_crc;
     Ok(good.then_some(Loaded { commit: header.first, body }))
 }

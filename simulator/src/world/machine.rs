@@ -45,7 +45,7 @@ pub struct Machine {
     pub cut: (Survival, u64),
     /// It sleeps until then.
     pub asleep_until_us: u64,
-    /// Bits of the medium were flipped, or could not be read when the store was opened.
+    /// Bits of the medium were flipped.
     pub flips: u64,
     /// Processes that ended.
     pub deaths: u64,
@@ -137,11 +137,7 @@ impl Machine {
         self.disk.process_ended();
         let now_us = around.queue.now_us();
         let now = self.read_clocks(now_us, now_us);
-        let failed_reads = self.disk.failed_reads();
-        let opened = Store::open(self.disk.clone(), NoKeyed, &self.settings());
-        // What cannot be read then, with some patience, is as good as damaged: there is nobody to wait for.
-        self.flips += u64::from(failed_reads < self.disk.failed_reads());
-        let (store, mut recovered) = match opened {
+        let (store, mut recovered) = match Store::open(self.disk.clone(), NoKeyed, &self.settings()) {
             Ok(opened) => opened,
             Err(CommitError::Full) => return Err(Broken::new("opening needs room on the disk").into()),
             Err(CommitError::Failed(reason)) => return Err(self.failed("open", &reason)),

@@ -82,7 +82,7 @@ pub enum Fault {
     WriteFails(u64),
     /// So many syncs from now, one fails with EIO, and what it covered is not on the medium.
     SyncFails(u64),
-    /// So many reads from now on fail with EIO, and then the medium reads well again.
+    /// So many reads from now on fail with EIO, and then the medium reads well again. Fewer than it takes to give anything up.
     ReadsFail(u64),
     /// A bit of some file is flipped on the medium.
     Flip(u64),
@@ -295,7 +295,7 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         20 => Fault::WriteFails(rng.below(60)),
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
-        23 => Fault::ReadsFail(1 + rng.below(40)),
+        23 => Fault::ReadsFail(1 + rng.below(20)),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)

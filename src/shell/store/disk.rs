@@ -7,8 +7,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::store::disk::{Disk, DiskError, DiskFile};
+
+/// The wait behind a read that failed: the 60 tries of a start are then spread over three seconds.
+const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// A folder on a file system.
 #[derive(Clone, Debug)]
@@ -135,7 +139,11 @@ impl DiskFile for OpenFile {
                 Ok(0) => break,
                 Ok(some) => read += some,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(told("read", &self.path, &error)),
+                Err(error) => {
+                    // A card that is busy with itself fails at once, and is better in a moment; whoever reads tries again.
+                    std::thread::sleep(READ_PAUSE);
+                    return Err(told("read", &self.path, &error));
+                }
             }
         }
         Ok(read)

@@ -284,10 +284,26 @@ fn commits_that_could_not_be_read_once_are_void_when_they_come_back() {
 }
 
 #[test]
-fn a_read_that_fails_twice_is_tried_again() {
+fn a_medium_of_which_nothing_can_be_read_is_an_error_and_loses_nothing() {
+    for prefix in ["journal/", "snapshot/", ""] {
+        let (disk, model, _) = lived(6);
+        disk.fail_reads(prefix, 0..usize::MAX, u64::MAX);
+        for _ in 0..2 {
+            let opened = Store::open(disk.clone(), MapKeyed::default(), &settings());
+            assert!(opened.is_err_and(|error| error.to_string().contains("a restart tries again")), "{prefix:?}");
+        }
+        disk.fail_reads("", 0..0, 0);
+        let (_, recovered) = Store::open(disk, MapKeyed::default(), &settings()).unwrap();
+        assert!(!recovered.report.is_loss(), "{prefix:?}: {:?}", recovered.report);
+        assert_eq!(recovered.entries, model.entries, "{prefix:?}");
+    }
+}
+
+#[test]
+fn a_medium_that_fails_for_a_moment_loses_nothing_at_the_start() {
     for prefix in ["journal/", "snapshot/", "lanes/"] {
         let (disk, model, _) = lived(5);
-        disk.fail_reads(prefix, 0..usize::MAX, 2);
+        disk.fail_reads(prefix, 0..usize::MAX, u64::from(TRIES_MAX));
         let (_, recovered) = Store::open(disk, MapKeyed::default(), &settings()).unwrap();
         assert!(!recovered.report.is_loss(), "{prefix}: {:?}", recovered.report);
         assert_eq!(recovered.entries, model.entries, "{prefix}");

@@ -23,8 +23,8 @@ pub const MUTATIONS: [Mutation; 29] = [
     Mutation {
         name: "forget a mark on flash",
         file: "src/marks.rs",
-        find: "encode(&self.open.marks, scratch);",
-        replace: "encode(&self.open.marks[1..], scratch);",
+        find: "encode(&sealed.marks, scratch);",
+        replace: "encode(&sealed.marks[1..], scratch);",
     },
     Mutation {
         name: "the first confirmation of a connection lets older marks go",
@@ -65,14 +65,14 @@ pub const MUTATIONS: [Mutation; 29] = [
     Mutation {
         name: "delete a segment early",
         file: "src/store/lane_log.rs",
-        find: "self.extents.front().is_some_and(|extent| extent.segment < below)",
-        replace: "self.extents.front().is_some_and(|extent| extent.segment <= below)",
+        find: "self.extents.iter().position(|extent| range.contains(&extent.segment))",
+        replace: "self.extents.iter().position(|extent| range.contains(&extent.segment) || range.end == extent.segment)",
     },
     Mutation {
         name: "skip the entry of a lane's head",
         file: "src/outbox.rs",
-        find: "                lane.save(entries, scratch);\n                if",
-        replace: "                let _ = (&mut *entries, &mut *scratch);\n                if",
+        find: "                lane.save(entries, scratch);\n",
+        replace: "                let _ = (&mut *entries, &mut *scratch);\n",
     },
     Mutation {
         name: "replay keeps older values",
@@ -124,7 +124,7 @@ pub const MUTATIONS: [Mutation; 29] = [
     },
     Mutation {
         name: "every record settles a message",
-        file: "src/outbox.rs",
+        file: "src/outbox/lane.rs",
         find: "                books.delivered += message;\n",
         replace: "                books.delivered += 1;\n",
     },
@@ -154,7 +154,7 @@ pub const MUTATIONS: [Mutation; 29] = [
     },
     Mutation {
         name: "found: the record of a loss begins a segment that nobody reckoned with",
-        file: "src/outbox.rs",
+        file: "src/outbox/lane.rs",
         find: "let bytes = if is_old { Self::next_segment_bytes } else { Self::frame_bytes };",
         replace: "let bytes = if is_old { Self::frame_bytes } else { Self::frame_bytes };",
     },
@@ -172,9 +172,9 @@ pub const MUTATIONS: [Mutation; 29] = [
     },
     Mutation {
         name: "found: a closed segment counts only what is used of it",
-        file: "src/outbox.rs",
-        find: "closed.bytes = closed.bytes.max(u32::try_from(segment_bytes).unwrap_or(u32::MAX));",
-        replace: "closed.bytes = closed.bytes.max(1);",
+        file: "src/outbox/lane.rs",
+        find: "last.bytes = last.bytes.max(u32::try_from(segment_bytes).unwrap_or(u32::MAX));",
+        replace: "last.bytes = last.bytes.max(1);",
     },
     Mutation {
         name: "found: lanes do not know that a snapshot begins a page",
@@ -185,7 +185,7 @@ pub const MUTATIONS: [Mutation; 29] = [
     Mutation {
         name: "found: no room is made for a segment that begins because the last has grown old",
         file: "src/gateway/durable.rs",
-        find: "        self.outbox.make_way(now, &mut self.books, &mut effects.releases);\n",
-        replace: "",
+        find: "        self.outbox.make_way(kept.age_ms, &mut self.books, &mut effects.releases);\n",
+        replace: "        let _ = kept.age_ms;\n",
     },
 ];
