@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::system::System;
 use super::Fault;
+use super::system::System;
 
 /// What the guest does. Every line for the host begins with `GUEST`. The data's file system is a disk; the rest is memory.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -23,6 +23,7 @@ echo "GUEST exec $(cut -d' ' -f1 /proc/uptime) available_kb $(awk '/MemAvailable
 weir run /site/gateway.toml --metrics 0.0.0.0:9187 2>/tmp/log & pid=$!
 until grep -q 'is ready' /tmp/log || ! kill -0 $pid 2>/dev/null; do usleep 10000; done
 kill -0 $pid 2>/dev/null && echo "GUEST ready $(cut -d' ' -f1 /proc/uptime)"
+sed 's/^/GUEST log /' /tmp/log
 net=/sys/class/net/$WEIR_NET/statistics
 while kill -0 $pid 2>/dev/null; do
   awk 'FILENAME == "/proc/uptime" {at = $1} /^Rss:/ {rss = $2} /^Pss:/ {pss = $2} /^Pss_Anon:/ {anon = $2} /^VmHWM:/ {high = $2}

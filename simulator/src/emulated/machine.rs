@@ -59,7 +59,18 @@ impl Kind {
         let disk = format!("format=raw,cache=writeback,file={}", hardware.disk.display());
         let (drive, network) = match self {
             Self::Virt { memory_mib } => {
-                qemu.args(["-M", "virt", "-cpu", "cortex-a53", "-smp", "1", "-nic", "none", "-m", &memory_mib.to_string()]);
+                qemu.args([
+                    "-M",
+                    "virt",
+                    "-cpu",
+                    "cortex-a53",
+                    "-smp",
+                    "1",
+                    "-nic",
+                    "none",
+                    "-m",
+                    &memory_mib.to_string(),
+                ]);
                 qemu.args(["-device", "virtio-blk-device,drive=disk"]);
                 ("if=none,id=disk", "virtio-net-device,netdev=net")
             }
@@ -124,7 +135,8 @@ impl Machine {
         qemu.args(["-nographic", "-no-reboot", "-append", &append]);
         qemu.arg("-kernel").arg(&hardware.system.kernel).arg("-initrd").arg(&hardware.initramfs);
         let child = qemu.stdin(Stdio::null()).stdout(out.try_clone().map_err(fault)?).stderr(out).spawn();
-        let child = child.map_err(|error| format!("{:?}: {error}; apt-get install qemu-system-arm", qemu.get_program()))?;
+        let child =
+            child.map_err(|error| format!("{:?}: {error}; apt-get install qemu-system-arm", qemu.get_program()))?;
         Ok(Self { child, console: console.to_owned() })
     }
 
@@ -209,7 +221,11 @@ impl Boot {
 impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ready, own) = (self.ready, (self.ready - self.exec) * 1000.0);
-        write!(f, "ready {ready:.2} s after the kernel began, {own:.0} ms after exec; {} KiB were free", self.available_kib)
+        write!(
+            f,
+            "ready {ready:.2} s after the kernel began, {own:.0} ms after exec; {} KiB were free",
+            self.available_kib
+        )
     }
 }
 

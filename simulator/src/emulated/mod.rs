@@ -37,7 +37,7 @@ use verdict::Latencies;
 pub use verdict::{Limits, Outcome};
 
 /// A busy machine emulates slowly.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// After it was ready a gateway still writes what a start writes.
 const START: Duration = Duration::from_secs(10);
 /// Size of the disk beyond the board's flash: the file system's own.
@@ -122,6 +122,7 @@ async fn drive(
     let mut outcome = Outcome { machine: hardware.kind.to_string(), ..Outcome::default() };
     say(format!("machine: {}", outcome.machine));
     let mut machine = switch_on(job, hardware, &mut outcome, say).await?;
+    host.subscribed(PATIENCE).await?;
     if !job.idle.is_zero() {
         // What a start costs is no part of a day's idling.
         sleep(START).await;
@@ -144,9 +145,11 @@ async fn drive(
     let mut from = before;
     for cut in 1..=job.cuts {
         sleep(job.load / (job.cuts + 1)).await;
+        tell(host, "before it", say).await;
         outcome.add_boot(&machine.cut()[from..]);
         say(format!("power cut {cut}"));
         machine = switch_on(job, hardware, &mut outcome, say).await?;
+        tell(host, "after it", say).await;
         from = 0;
     }
     let published = publishing.await.map_err(|error| error.to_string())?;
@@ -171,6 +174,16 @@ async fn switch_on(
     say(format!("boot {count}: {boot}"));
     outcome.boots.push(boot);
     Ok(machine)
+}
+
+/// Says how far the gateway is: what of it is committed must still be there after the cut.
+async fn tell(host: &Host, when: &str, say: &dyn Fn(String)) {
+    let Some(page) = Page::get(host.ports.metrics).await else { return };
+    let [received, doubles, commits] = ["messages_received_total", "messages_duplicate_total", "commits_total"]
+        .map(|name| page.sum(&format!("weir_{name}")));
+    let found = page.found().join(", ");
+    let found = if found.is_empty() { String::new() } else { format!("; found by the start: {found}") };
+    say(format!("  {when}: {received} received, {doubles} redeliveries recognised, {commits} commits{found}"));
 }
 
 /// Waits until everything is upstream, or for `job.settle`; then compares.

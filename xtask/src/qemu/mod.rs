@@ -53,14 +53,13 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     board.arg("--bundle").arg(&bundle).arg("--scenario").arg(&scenario).arg("--binary").arg(&weir);
     board.args(["--for", &format!("{}s", options.seconds), "--idle", &format!("{}s", options.idle)]);
     // What this load writes all day says nothing: it is a test of memory and totals, and is reported.
-    board.args(["--power-cuts", &options.cuts.to_string(), "--limits", "memory,loss"]);
+    board.args(["--power-cuts", &options.cuts.to_string(), "--limits", "memory,loss", "--settle", "300s"]);
     need::run(&mut board).map_err(|_| "the emulated board failed, see above, and target/qemu/run/console-*".to_owned())
 }
 
 fn options(arguments: &[String]) -> Result<Options, String> {
     let job = site::Job { rate: 100, further: 0, tls: true, sled: false };
-    let mut options =
-        Options { board: "qemu-virt-64m".to_owned(), seconds: 30, cuts: 0, idle: 0, binary: None, job };
+    let mut options = Options { board: "qemu-virt-64m".to_owned(), seconds: 30, cuts: 0, idle: 0, binary: None, job };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value\n{USAGE}"));

@@ -98,7 +98,10 @@ pub(in super::super) fn losses(found: &Inspection) -> Vec<String> {
         losses.push("the snapshot that the journal builds on is lost: meters, state and books begin anew where the journal does not have them".to_owned());
     }
     if report.data_gone {
-        losses.push("the store is empty although it has held data: meters, state and what waited for upstream are gone".to_owned());
+        losses.push(
+            "the store is empty although it has held data: meters, state and what waited for upstream are gone"
+                .to_owned(),
+        );
     }
     for lane in &found.survey.lanes {
         let (records, messages) = missing(&lane.files);
