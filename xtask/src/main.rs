@@ -31,6 +31,7 @@ const USAGE: &str = "\
 cargo xtask functions          build the modules in functions/ to target/functions/NAME/
 cargo xtask languages          fetch the compilers for functions in C, Zig and AssemblyScript to target/ (pip, npm)
 cargo xtask test [ARGS..]      build the functions, then run all tests; ARGS go to the test runner
+cargo xtask test --target T    the fast part of them on an emulated processor (qemu-user)
 cargo xtask demo [ARGS..]      the whole gateway at work, in one terminal
 cargo xtask dist --board NAME  .deb and .tar.gz for a board, in target/packages/ (--target T, --all)
 cargo xtask deploy --board NAME USER@HOST   the package over ssh: installed, started, ready

@@ -7,16 +7,17 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use weir::board::Board;
 use weir::strict::Faults;
-use weir_simulator::emulated::{self, Bundle, Job, Limits, Machines};
+use weir_simulator::emulated::{self, Bundle, Job, Kind, Limits};
 
 use super::{Fault, parse_span, read_scenario};
 
 const HELP: &str = "\
 weir-sim board --board NAME --bundle DIR --scenario FILE: your functions and configuration on an emulated board
 
-QEMU boots a real arm64 Linux kernel with the board's memory and an ext4 disk of its flash; devices of the scenario publish to a
-broker on this machine; what arrives upstream is held against the truth. It ends with pass or fail on memory, loss, latency and
-flash budget. Needs qemu-system-arm, mosquitto, e2fsprogs; kernel and busybox are fetched from Debian once.
+QEMU boots a real Linux kernel with an ext4 disk of the board's flash (pi-zero and pi-3b as those machines; every other board as
+QEMU's own with a Cortex-A53 and the memory that the board grants, and the kernel's); devices of the scenario publish to a broker on
+this machine; what arrives upstream is held against the truth. It ends with pass or fail on memory, loss, latency and flash budget.
+Needs qemu-system-arm, mosquitto, e2fsprogs; kernel and busybox are fetched from Debian once.
 
   --board NAME         a board that weir knows, or the path of a board's TOML file
   --bundle DIR         the site: gateway.toml and the functions that it names, by paths relative to it
@@ -81,7 +82,7 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<(Job, Limits)>, Fault> {
     let bundle = bundle.ok_or("board wants --bundle DIR, a folder with gateway.toml")?;
     let scenario = scenario.ok_or("board wants --scenario FILE; weir-sim scenario --print shows one")?;
     let (board, text) = read_board(&name)?;
-    Machines::check(&board)?;
+    Kind::of(&board)?;
     let mut bundle = Bundle::read(&bundle)?;
     if let Some(text) = text {
         bundle = bundle.with_board(text);

@@ -32,6 +32,7 @@ pub struct Host {
     pub ports: Ports,
     /// The certificate that the guest is to trust, as PEM.
     pub authority: String,
+    log: PathBuf,
     broker: Child,
 }
 
@@ -46,17 +47,21 @@ impl Host {
         let user = if is_root() { "user root\n" } else { "" };
         let text = format!(
             "{user}allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_inflight_messages 0\n\
-             max_queued_messages 0\nmax_queued_bytes 0\nlog_dest file {dir}/mosquitto.log\n\
+             max_queued_messages 0\nmax_queued_bytes 0\nlog_dest file {dir}/mosquitto.log\nlog_type error\nlog_type warning\n\
+             log_type notice\nlog_type information\nlog_type subscribe\n\
              listener {} 127.0.0.1\nlistener {} 127.0.0.1\ncertfile {dir}/broker.crt\nkeyfile {dir}/broker.key\n",
             ports.plain,
             ports.tls,
             dir = work.display()
         );
         write(&conf, text.as_bytes())?;
+        let log = work.join("mosquitto.log");
+        // It is appended to, and read below.
+        let _ = fs::remove_file(&log);
         let mut command = Command::new(mosquitto);
         command.arg("-c").arg(&conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let broker = command.spawn().map_err(|error| format!("mosquitto: {error}"))?;
-        let host = Self { ports, authority, broker };
+        let host = Self { ports, authority, log, broker };
         let until = Instant::now() + Duration::from_secs(20);
         for port in [ports.plain, ports.tls] {
             while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -67,6 +72,27 @@ impl Host {
             }
         }
         Ok(host)
+    }
+
+    /// Waits until both the gateway and what listens upstream have subscribed. What is published before goes to nobody: a
+    /// gateway is ready before its broker is there, and without a session of an earlier run nothing is kept for it.
+    pub async fn subscribed(&self, patience: Duration) -> Result<(), Fault> {
+        let until = Instant::now() + patience;
+        loop {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            let (ours, theirs): (Vec<&str>, Vec<&str>) =
+                log.lines().filter_map(subscriber).partition(|client| client.starts_with("weir-sim-"));
+            if !ours.is_empty() && !theirs.is_empty() {
+                return Ok(());
+            }
+            if until < Instant::now() {
+                return Err(format!(
+                    "the gateway never subscribed; see {} and the consoles beside it",
+                    self.log.display()
+                ));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Its address, for the devices and for what listens upstream.
@@ -80,6 +106,13 @@ impl Drop for Host {
         let _ = self.broker.kill();
         let _ = self.broker.wait();
     }
+}
+
+/// The client of a line `TIME: CLIENT QOS FILTER`, as mosquitto notes a subscription.
+fn subscriber(line: &str) -> Option<&str> {
+    let mut words = line.split_once(": ")?.1.splitn(3, ' ');
+    let (client, qos, filter) = (words.next()?, words.next()?, words.next()?);
+    (matches!(qos, "0" | "1" | "2") && !filter.is_empty()).then_some(client)
 }
 
 /// An authority and a certificate for [`ADDRESS`]; answers the authority's.
@@ -146,4 +179,22 @@ fn free_port() -> Result<u16, Fault> {
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Fault> {
     fs::write(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_are_told_from_the_other_lines_of_the_brokers_log() {
+        for (line, client) in [
+            ("1795617593: weir-emulated 1 factory/energy/+/pulses", Some("weir-emulated")),
+            ("1795617593: weir-sim-listen-7 1 weir/#", Some("weir-sim-listen-7")),
+            ("1795617593: New client connected from 127.0.0.1:5 as weir-emulated (p5, c0, k30).", None),
+            ("1795617593: Client weir-emulated closed its connection.", None),
+            ("1795617593: mosquitto version 2.0.11 starting", None),
+        ] {
+            assert_eq!(subscriber(line), client, "{line}");
+        }
+    }
 }

@@ -6,9 +6,6 @@ use std::path::Path;
 use super::Fault;
 use super::system::System;
 
-/// Modules for disk and network; what they need comes along.
-const MODULES: [&str; 4] = ["virtio_mmio", "virtio_blk", "virtio_net", "ext4"];
-
 /// What the guest does. Every line for the host begins with `GUEST`. The data's file system is a disk; the rest is memory.
 const INIT: &str = r#"#!/bin/busybox sh
 export PATH=/bin
@@ -16,19 +13,23 @@ export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmpfs /tmp
 for module in /mod/*; do insmod "$module" || echo "GUEST insmod $module failed"; done
 rm -rf /mod
-ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
-mount -t ext4 -o noatime /dev/vda /data || echo "GUEST no disk"
+patience=600
+until [ -e /dev/$WEIR_DISK -a -e /sys/class/net/$WEIR_NET ] || [ $patience = 0 ]; do usleep 50000; patience=$((patience - 1)); done
+date -u -s "@$WEIR_TIME" >/dev/null
+ip link set lo up; ip link set $WEIR_NET up; ip addr add 10.0.2.15/24 dev $WEIR_NET; ip route add default via 10.0.2.2
+mount -t ext4 -o noatime /dev/$WEIR_DISK /data || echo "GUEST no disk"
 hostname emulated
 echo "GUEST exec $(cut -d' ' -f1 /proc/uptime) available_kb $(awk '/MemAvailable/ {print $2}' /proc/meminfo)"
 weir run /site/gateway.toml --metrics 0.0.0.0:9187 2>/tmp/log & pid=$!
 until grep -q 'is ready' /tmp/log || ! kill -0 $pid 2>/dev/null; do usleep 10000; done
 kill -0 $pid 2>/dev/null && echo "GUEST ready $(cut -d' ' -f1 /proc/uptime)"
-net=/sys/class/net/eth0/statistics
+sed 's/^/GUEST log /' /tmp/log
+net=/sys/class/net/$WEIR_NET/statistics
 while kill -0 $pid 2>/dev/null; do
   awk 'FILENAME == "/proc/uptime" {at = $1} /^Rss:/ {rss = $2} /^Pss:/ {pss = $2} /^Pss_Anon:/ {anon = $2} /^VmHWM:/ {high = $2}
-    FILENAME ~ /stat$/ && /weir/ {cpu = $14 + $15} FILENAME ~ /vda/ {disk = $7 * 512} FILENAME ~ /bytes$/ {net += $1}
+    FILENAME ~ /proc.*stat$/ {cpu = $14 + $15} FILENAME ~ /block/ {disk = $7 * 512} FILENAME ~ /bytes$/ {net += $1}
     END {printf "GUEST sample %s %d %d %d %d %d %.0f %.0f\n", at, rss, pss, anon, high, cpu, disk, net}' \
-    /proc/uptime /proc/$pid/smaps_rollup /proc/$pid/status /proc/$pid/stat /sys/block/vda/stat $net/rx_bytes $net/tx_bytes
+    /proc/uptime /proc/$pid/smaps_rollup /proc/$pid/status /proc/$pid/stat /sys/block/$WEIR_DISK/stat $net/rx_bytes $net/tx_bytes
   sleep 1
 done
 wait $pid
@@ -48,7 +49,7 @@ pub fn initramfs(system: &System, weir: &Path, site: &[(String, Vec<u8>)]) -> Re
     archive.put("init", 0o100_755, INIT.as_bytes());
     archive.put("bin/busybox", 0o100_755, &read(&system.busybox)?);
     archive.put("bin/weir", 0o100_755, &read(weir)?);
-    for (at, (name, bytes)) in system.modules(&MODULES)?.iter().enumerate() {
+    for (at, (name, bytes)) in system.modules()?.iter().enumerate() {
         archive.put(&format!("mod/{at:02}-{name}.ko"), 0o100_644, bytes);
     }
     let mut folders: Vec<&str> = Vec::new();

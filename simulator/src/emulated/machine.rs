@@ -10,38 +10,105 @@ use tokio::time::{Instant, sleep};
 use weir::board::Board;
 
 use super::Fault;
+use super::system::System;
 
 /// What the kernel takes of a machine, and what is left for tools, in MiB: of 64 it leaves 18.
 const KERNEL_MIB: u32 = 64;
 
-/// Which machines there are.
-pub struct Machines;
+/// What is emulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// QEMU's own machine, with so much memory. Its arm64 kernel runs 32-bit programs too.
+    Virt {
+        /// Its memory.
+        memory_mib: u32,
+    },
+    /// Raspberry Pi Zero: ARMv6, 512 MB, network over USB, SD card.
+    Raspi0,
+    /// Raspberry Pi 3 B: Cortex-A53, 1 GB, network over USB, SD card.
+    Raspi3b,
+}
 
-impl Machines {
-    /// Memory of the machine that stands for a board: the one that its name says, else what the board grants the gateway and
-    /// what the kernel takes, so that a gateway that takes much more is killed.
-    #[must_use]
-    pub fn memory_mib(board: &Board) -> u32 {
+impl Kind {
+    /// The machine that stands for a board. Of `virt` it has the memory that its name says, else what the board grants the gateway
+    /// and what the kernel takes, so that a gateway that takes much more is killed.
+    pub fn of(board: &Board) -> Result<Self, Fault> {
+        if !(board.target.starts_with("aarch64-") || board.target.starts_with("arm")) {
+            let Board { name, target, .. } = board;
+            return Err(format!("board {name} is {target}; only ARM boards are emulated, a PC runs weir itself"));
+        }
         let named = board.name.strip_prefix("qemu-virt-").and_then(|rest| rest.strip_suffix('m')?.parse().ok());
         let granted = u32::try_from(board.memory.0 >> 20).unwrap_or(u32::MAX / 2);
-        named.unwrap_or_else(|| (granted + KERNEL_MIB).next_multiple_of(32))
+        Ok(match board.name.as_str() {
+            "pi-zero" => Self::Raspi0,
+            "pi-3b" => Self::Raspi3b,
+            _ => Self::Virt { memory_mib: named.unwrap_or_else(|| (granted + KERNEL_MIB).next_multiple_of(32)) },
+        })
     }
 
-    /// Whether a board's binary runs on the one processor that is emulated: an arm64 kernel runs 32-bit programs too.
-    pub fn check(board: &Board) -> Result<(), Fault> {
-        if board.target.starts_with("aarch64-") || board.target.starts_with("arm") {
-            return Ok(());
+    /// Disk and network as the guest's kernel names them.
+    const fn devices(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Virt { .. } => ("vda", "eth0"),
+            Self::Raspi0 | Self::Raspi3b => ("mmcblk0", "usb0"),
         }
-        Err(format!("board {} is {}; only ARM boards are emulated, a PC runs weir itself", board.name, board.target))
+    }
+
+    fn qemu(self, hardware: &Hardware) -> Command {
+        let mut qemu = Command::new(if self == Self::Raspi0 { "qemu-system-arm" } else { "qemu-system-aarch64" });
+        let disk = format!("format=raw,cache=writeback,file={}", hardware.disk.display());
+        let (drive, network) = match self {
+            Self::Virt { memory_mib } => {
+                qemu.args([
+                    "-M",
+                    "virt",
+                    "-cpu",
+                    "cortex-a53",
+                    "-smp",
+                    "1",
+                    "-nic",
+                    "none",
+                    "-m",
+                    &memory_mib.to_string(),
+                ]);
+                qemu.args(["-device", "virtio-blk-device,drive=disk"]);
+                ("if=none,id=disk", "virtio-net-device,netdev=net")
+            }
+            Self::Raspi0 => {
+                qemu.args(["-M", "raspi0", "-usb"]);
+                ("if=sd", "usb-net,netdev=net")
+            }
+            Self::Raspi3b => {
+                qemu.args(["-M", "raspi3b", "-usb"]);
+                ("if=sd", "usb-net,netdev=net")
+            }
+        };
+        qemu.args(["-drive", &format!("{drive},{disk}")]);
+        qemu.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:9187", hardware.metrics)]);
+        qemu.args(["-device", network]);
+        if let Some(tree) = &hardware.system.device_tree {
+            qemu.arg("-dtb").arg(tree);
+        }
+        qemu
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Virt { memory_mib } => write!(f, "virt, Cortex-A53, {memory_mib} MiB"),
+            Self::Raspi0 => f.write_str("raspi0, ARM1176 (ARMv6), 512 MiB"),
+            Self::Raspi3b => f.write_str("raspi3b, Cortex-A53, 1 GiB"),
+        }
     }
 }
 
 /// What a boot needs.
 pub struct Hardware {
-    pub kernel: PathBuf,
+    pub kind: Kind,
+    pub system: System,
     pub initramfs: PathBuf,
     pub disk: PathBuf,
-    pub memory_mib: u32,
     /// Port of this machine that leads to the guest's metrics.
     pub metrics: u16,
 }
@@ -57,15 +124,19 @@ impl Machine {
     pub fn boot(hardware: &Hardware, console: &Path) -> Result<Self, Fault> {
         let fault = |error: std::io::Error| format!("{}: {error}", console.display());
         let out = fs::File::create(console).map_err(fault)?;
-        let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.args(["-M", "virt", "-cpu", "cortex-a53", "-smp", "1", "-nographic", "-no-reboot", "-nic", "none"]);
-        qemu.args(["-m", &hardware.memory_mib.to_string(), "-append", "console=ttyAMA0 quiet panic=-1"]);
-        qemu.arg("-kernel").arg(&hardware.kernel).arg("-initrd").arg(&hardware.initramfs);
-        qemu.args(["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:9187", hardware.metrics)]);
-        qemu.args(["-device", "virtio-net-device,netdev=net", "-device", "virtio-blk-device,drive=disk", "-drive"]);
-        qemu.arg(format!("if=none,id=disk,format=raw,cache=writeback,file={}", hardware.disk.display()));
+        let mut qemu = hardware.kind.qemu(hardware);
+        let (disk, network) = hardware.kind.devices();
+        // What the kernel does not know it hands to init. A Pi has no clock; the time is what its network would tell it.
+        let seconds = crate::publish::clock::wall_ms() / 1000;
+        let append = format!(
+            "console=ttyAMA0 quiet panic=-1 initcall_blacklist=bcm2835_pm_driver_init,bcm2835_power_driver_init \
+             WEIR_DISK={disk} WEIR_NET={network} WEIR_TIME={seconds}"
+        );
+        qemu.args(["-nographic", "-no-reboot", "-append", &append]);
+        qemu.arg("-kernel").arg(&hardware.system.kernel).arg("-initrd").arg(&hardware.initramfs);
         let child = qemu.stdin(Stdio::null()).stdout(out.try_clone().map_err(fault)?).stderr(out).spawn();
-        let child = child.map_err(|error| format!("qemu-system-aarch64: {error}; apt-get install qemu-system-arm"))?;
+        let child =
+            child.map_err(|error| format!("{:?}: {error}; apt-get install qemu-system-arm", qemu.get_program()))?;
         Ok(Self { child, console: console.to_owned() })
     }
 
@@ -216,8 +287,10 @@ mod tests {
 
     #[test]
     fn machines_have_the_boards_memory_and_the_kernels() {
-        let memory = |name| Machines::memory_mib(&Board::built_in(name).expect(name));
-        assert_eq!((memory("qemu-virt-64m"), memory("qemu-virt-128m"), memory("pi-zero")), (64, 128, 96));
-        assert!(Machines::check(&Board::built_in("generic").expect("a board")).is_err());
+        let kind = |name| Kind::of(&Board::built_in(name).expect(name));
+        assert_eq!(kind("qemu-virt-64m"), Ok(Kind::Virt { memory_mib: 64 }));
+        assert_eq!(kind("pi-zero-2w"), Ok(Kind::Virt { memory_mib: 128 }));
+        assert_eq!((kind("pi-zero"), kind("pi-3b")), (Ok(Kind::Raspi0), Ok(Kind::Raspi3b)));
+        assert!(kind("generic").is_err());
     }
 }

@@ -30,14 +30,16 @@ use crate::upstream::Upstream;
 pub use bundle::Bundle;
 use host::{Host, Ports};
 use machine::{Boot, Hardware, Machine};
-pub use machine::{Machines, Sample};
+pub use machine::{Kind, Sample};
 use page::Page;
 use system::System;
 use verdict::Latencies;
 pub use verdict::{Limits, Outcome};
 
 /// A busy machine emulates slowly.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
+/// After it was ready a gateway still writes what a start writes.
+const START: Duration = Duration::from_secs(10);
 /// Size of the disk beyond the board's flash: the file system's own.
 const DISK_SPARE_MIB: u64 = 64;
 
@@ -70,21 +72,17 @@ pub struct Job {
 
 /// Does it. `say` is told what happens.
 pub async fn run(job: &Job, say: &dyn Fn(String)) -> Result<Outcome, Fault> {
-    let system = System::get(&job.system)?;
+    let kind = Kind::of(&job.board)?;
+    let system = System::get(&job.system, kind)?;
     std::fs::create_dir_all(&job.work).map_err(|error| format!("{}: {error}", job.work.display()))?;
     let host = Host::start(&job.work).await?;
     let initramfs = job.work.join("initramfs");
     let site = job.bundle.site(&job.board, &host)?;
     let archive = initramfs::initramfs(&system, &job.weir, &site)?;
     std::fs::write(&initramfs, archive).map_err(|error| format!("{}: {error}", initramfs.display()))?;
-    let disk = host::disk(&job.work, (job.board.flash.0 >> 20) + DISK_SPARE_MIB)?;
-    let hardware = Hardware {
-        kernel: system.kernel.clone(),
-        initramfs,
-        disk,
-        memory_mib: Machines::memory_mib(&job.board),
-        metrics: host.ports.metrics,
-    };
+    // An SD card's size is a power of two.
+    let disk = host::disk(&job.work, ((job.board.flash.0 >> 20) + DISK_SPARE_MIB).next_power_of_two())?;
+    let hardware = Hardware { kind, system, initramfs, disk, metrics: host.ports.metrics };
     let heard = Arc::new(Mutex::new(Heard::default()));
     let (stop, stopped) = watch::channel(false);
     let listening = tokio::spawn({
@@ -121,9 +119,13 @@ async fn drive(
     heard: &Mutex<Heard>,
     say: &dyn Fn(String),
 ) -> Result<Outcome, Fault> {
-    let mut outcome = Outcome { machine_mib: hardware.memory_mib, ..Outcome::default() };
+    let mut outcome = Outcome { machine: hardware.kind.to_string(), ..Outcome::default() };
+    say(format!("machine: {}", outcome.machine));
     let mut machine = switch_on(job, hardware, &mut outcome, say).await?;
+    host.subscribed(PATIENCE).await?;
     if !job.idle.is_zero() {
+        // What a start costs is no part of a day's idling.
+        sleep(START).await;
         let before = machine.console().len();
         sleep(job.idle).await;
         outcome.idle = machine::samples(&machine.console()[before..]);
@@ -143,9 +145,11 @@ async fn drive(
     let mut from = before;
     for cut in 1..=job.cuts {
         sleep(job.load / (job.cuts + 1)).await;
+        tell(host, "before it", say).await;
         outcome.add_boot(&machine.cut()[from..]);
         say(format!("power cut {cut}"));
         machine = switch_on(job, hardware, &mut outcome, say).await?;
+        tell(host, "after it", say).await;
         from = 0;
     }
     let published = publishing.await.map_err(|error| error.to_string())?;
@@ -170,6 +174,16 @@ async fn switch_on(
     say(format!("boot {count}: {boot}"));
     outcome.boots.push(boot);
     Ok(machine)
+}
+
+/// Says how far the gateway is: what of it is committed must still be there after the cut.
+async fn tell(host: &Host, when: &str, say: &dyn Fn(String)) {
+    let Some(page) = Page::get(host.ports.metrics).await else { return };
+    let [received, doubles, commits] = ["messages_received_total", "messages_duplicate_total", "commits_total"]
+        .map(|name| page.sum(&format!("weir_{name}")));
+    let found = page.found().join(", ");
+    let found = if found.is_empty() { String::new() } else { format!("; found by the start: {found}") };
+    say(format!("  {when}: {received} received, {doubles} redeliveries recognised, {commits} commits{found}"));
 }
 
 /// Waits until everything is upstream, or for `job.settle`; then compares.

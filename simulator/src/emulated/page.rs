@@ -50,6 +50,13 @@ impl Page {
         self.0.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// What the start found on the disk, by kind: what is not 0.
+    pub fn found(&self) -> Vec<String> {
+        let found = self.0.lines().filter_map(|line| line.strip_prefix("weir_store_found{kind=\""));
+        let parts = found.filter_map(|rest| rest.split_once("\"} "));
+        parts.filter(|(_, count)| *count != "0").map(|(kind, count)| format!("{count} {kind}")).collect()
+    }
+
     /// Messages and records that are gone, for whatever reason.
     pub fn lost(&self) -> f64 {
         ["weir_messages_dropped_total", "weir_dead_letters_lost_total", "weir_aggregates_lost_total"]

@@ -58,8 +58,8 @@ pub struct Limits {
 /// What a run came to.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Memory of the machine.
-    pub machine_mib: u32,
+    /// What is emulated.
+    pub machine: String,
     /// Every boot.
     pub boots: Vec<Boot>,
     /// Samples before the load.
@@ -139,7 +139,9 @@ impl Outcome {
 
     /// Highest resident set, KiB.
     fn rss_max(&self) -> u64 {
-        self.idle.iter().chain(&self.load).map(|sample| sample.rss_max).max().unwrap_or(0)
+        // The kernel's own maximum is kept in steps of some pages.
+        let highest = |sample: &Sample| sample.rss_max.max(sample.rss);
+        self.idle.iter().chain(&self.load).map(highest).max().unwrap_or(0)
     }
 
     fn disk_day(&self) -> Bytes {
@@ -178,7 +180,7 @@ fn memory(f: &mut fmt::Formatter<'_>, when: &str, samples: &[Sample]) -> fmt::Re
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "machine: {} MiB", self.machine_mib)?;
+        writeln!(f, "machine: {}", self.machine)?;
         for (index, boot) in self.boots.iter().enumerate() {
             writeln!(f, "boot {}: {boot}", index + 1)?;
         }

@@ -53,7 +53,7 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     board.arg("--bundle").arg(&bundle).arg("--scenario").arg(&scenario).arg("--binary").arg(&weir);
     board.args(["--for", &format!("{}s", options.seconds), "--idle", &format!("{}s", options.idle)]);
     // What this load writes all day says nothing: it is a test of memory and totals, and is reported.
-    board.args(["--power-cuts", &options.cuts.to_string(), "--limits", "memory,loss"]);
+    board.args(["--power-cuts", &options.cuts.to_string(), "--limits", "memory,loss", "--settle", "300s"]);
     need::run(&mut board).map_err(|_| "the emulated board failed, see above, and target/qemu/run/console-*".to_owned())
 }
 
