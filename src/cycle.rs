@@ -127,9 +127,9 @@ impl Cycle {
     }
 
     /// A sink has told what it settled.
-    pub fn settled(&mut self, now: Now) {
-        // A segment that may go is room that somebody may wait for.
-        if self.open.releases.is_empty() {
+    pub fn settled(&mut self, now: Now, gateway: &Gateway) {
+        // A segment that may go is room that somebody may wait for; and a sink may wait for a commit to go on.
+        if self.open.releases.is_empty() && !gateway.is_starved() {
             self.pacing.idle_work(now.mono_us);
         } else {
             self.pacing.work(now.mono_us);
@@ -176,7 +176,9 @@ impl Cycle {
         if self.open.is_empty() {
             return None;
         }
-        let effects = core::mem::replace(&mut self.open, core::mem::take(&mut self.spare));
+        let mut effects = core::mem::replace(&mut self.open, core::mem::take(&mut self.spare));
+        // What is to be read back waits for no commit.
+        core::mem::swap(&mut self.open.reads, &mut effects.reads);
         let snapshot = core::mem::take(&mut self.wants_snapshot).then(|| {
             let mut entries = Entries::default();
             gateway.export(now, &mut entries);

@@ -8,6 +8,7 @@ use crate::config::Qos;
 use crate::entry::Entries;
 use crate::printable::cut;
 use crate::time::WallMillis;
+use crate::units::Bytes;
 
 /// Records for one lane, to be appended as one frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct LaneBatch {
     pub first_message: u64,
     /// Records with `closes_message` in this batch.
     pub messages: u32,
-    /// When the batch was sealed.
+    /// When the batch was sealed, by [`crate::time::Timeline::age`].
     pub at_ms: WallMillis,
     /// The records, encoded.
     pub records: Vec<u8>,
@@ -46,9 +47,24 @@ pub struct Ack {
 pub struct Release {
     /// Index of the lane.
     pub lane: usize,
-    /// Every segment with a smaller number may go.
+    /// Every segment from this one on,
+    pub from_segment: u32,
+    /// and with a smaller number than this, may go.
     pub below_segment: u32,
 }
+
+/// Committed records that the gateway wants to see again ([`crate::event::Event::Fetched`]). Not part of the commit: to be
+/// carried out at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Index of the lane.
+    pub lane: usize,
+    /// The first one.
+    pub from_seq: u64,
+}
+
+/// Bytes of records that a [`Read`] asks for: as many as fit, at least one.
+pub const READ_BYTES: Bytes = Bytes::kib(64);
 
 /// A line for the log, already bounded; the text may hold payload bytes and must be escaped when printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +90,8 @@ pub struct Effects {
     pub acks: Vec<Ack>,
     /// Segments to let go.
     pub releases: Vec<Release>,
+    /// Records to be read, one for each lane at most.
+    pub reads: Vec<Read>,
     /// The batch after this one lets segments go, so this one may take the store's reserve on a full disk.
     pub room_follows: bool,
     /// Lines to log, at most [`LOG_LINES_MAX`].
@@ -114,6 +132,7 @@ impl Effects {
         self.lanes.clear();
         self.acks.clear();
         self.releases.clear();
+        self.reads.clear();
         self.room_follows = false;
         self.log.clear();
         self.log_lost = 0;

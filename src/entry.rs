@@ -10,8 +10,6 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Space {
-    /// Records that left a lane before their turn: `a` + lane name.
-    Ahead = b'a',
     /// Books, clock and identity: `b` + name.
     Books = b'b',
     /// An open window's cell: `c` + meter, window start, key.

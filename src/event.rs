@@ -1,7 +1,7 @@
 //! Everything that can happen to the gateway.
 
 use crate::config::Qos;
-use crate::outbox::Settled;
+use crate::outbox::{Fetched, Settled};
 use crate::store::Lost;
 
 /// A message from the broker, borrowed from the link's buffer.
@@ -98,6 +98,20 @@ pub enum Event<'a> {
         lane: usize,
         /// Which.
         lost: Lost,
+    },
+    /// Records that [`crate::effect::Read`] asked for; `None`: they cannot be read now.
+    Fetched {
+        /// Index of the lane.
+        lane: usize,
+        /// The records.
+        fetched: Option<Fetched<'a>>,
+    },
+    /// The sink of a lane has a connection now, or has none any more.
+    Upstream {
+        /// Index of the lane.
+        lane: usize,
+        /// Which of the two.
+        is_up: bool,
     },
     /// The time that [`crate::gateway::Gateway::deadline`] named has come, or any other time: nothing happens early.
     Tick,

@@ -4,7 +4,7 @@
 //! - One that found no room waits, and goes before the commit after it: a full journal waits for nothing else.
 //! - Records are known by the index of their lane here, and by its name in the store.
 
-use crate::effect::Effects;
+use crate::effect::{Effects, Release};
 use crate::store::disk::Disk;
 use crate::store::keyed::Keyed;
 use crate::store::{Batch, Commit, CommitError, LaneAppend, Store};
@@ -89,9 +89,10 @@ impl<D: Disk, K: Keyed> Keeper<D, K> {
         }
     }
 
-    /// Lets the segments of a lane below `below_segment` go; a lane that is not known has none.
-    pub fn release(&mut self, lane: usize, below_segment: u32) -> Result<(), CommitError> {
-        self.names.get(lane).map_or(Ok(()), |name| self.store.release(name, below_segment))
+    /// Lets segments of a lane go; a lane that is not known has none.
+    pub fn release(&mut self, release: Release) -> Result<(), CommitError> {
+        let segments = release.from_segment..release.below_segment;
+        self.names.get(release.lane).map_or(Ok(()), |name| self.store.release_range(name, segments))
     }
 
     /// Reads committed records; see [`Store::read`].

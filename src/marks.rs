@@ -4,7 +4,8 @@
 //!   without effect; any other publish is new (MQTT 5.0 §3.3.1.1, §4.4).
 //! - Marks are committed with the effects of their messages, one entry for each commit, and leave when the broker's PINGRESP
 //!   proves that it has read the acknowledgements, or when so many newer ones exist that its Receive Maximum proves it.
-//! - At most four times the Receive Maximum is kept, or [`MARKS_MIN`] if that is more: in 3.1.1 the broker's own limit counts.
+//! - What is not confirmed is kept, whatever limit the broker should have kept to: 3.1.1 knows none, and mosquitto 2.0 passes the
+//!   Receive Maximum by thousands when messages have waited. The bound is [`MARKS_MAX`]: there are no more packet identifiers.
 
 use std::collections::VecDeque;
 
@@ -23,6 +24,27 @@ struct Batch {
     is_old: bool,
     /// A message that the broker had not sent before is among them.
     has_news: bool,
+    /// All of them are of an earlier connection: no acknowledgement of this one will follow its commit.
+    is_past: bool,
+    /// The least and the greatest identifier among them, or more: where to look at all.
+    span: (u16, u16),
+}
+
+impl Batch {
+    fn push(&mut self, packet_id: u16, hash: u32) {
+        let (low, high) = if self.marks.is_empty() { (packet_id, packet_id) } else { self.span };
+        self.span = (low.min(packet_id), high.max(packet_id));
+        self.marks.push((packet_id, hash));
+    }
+
+    /// Takes in the batch before this one. They leave together: when the acknowledgements of the later are confirmed.
+    fn join(&mut self, mut before: Self) {
+        self.span = (self.span.0.min(before.span.0), self.span.1.max(before.span.1));
+        self.is_old |= before.is_old;
+        self.has_news |= before.has_news;
+        before.marks.append(&mut self.marks);
+        self.marks = before.marks;
+    }
 }
 
 /// All marks, oldest first.
@@ -36,7 +58,6 @@ pub struct Marks {
     /// Commits whose entry must be deleted with the next commit.
     obsolete: Vec<u64>,
     count: usize,
-    count_max: usize,
     receive_max: usize,
     epoch: u64,
     acks_sent: u64,
@@ -44,11 +65,13 @@ pub struct Marks {
     news_at: Option<u64>,
 }
 
-/// Marks kept beyond those that the broker can still ask for, against brokers that bend the rules.
-const MARKS_PER_RECEIVE_MAX: usize = 4;
-/// 3.1.1 knows no Receive Maximum. A broker that is too slow to read our acknowledgements, or loses them with the connection, sends
-/// as many messages again as its own limit allows (mosquitto: 20), however few we take at once. 8 KiB.
-pub const MARKS_MIN: usize = costs::MARKS_MIN as usize;
+/// Marks at most: one for each packet identifier (MQTT 5.0 §2.2.1). The newest of an identifier counts, so an older one than these
+/// tells nothing.
+pub const MARKS_MAX: usize = costs::MARKS_MAX as usize;
+/// From so many batches on, small ones are joined.
+const BATCHES_MAX: usize = costs::MARK_BATCHES as usize;
+/// Marks of a batch that was joined at most: 4 KiB are written again.
+const JOINED_MAX: usize = 1024;
 const SPARE_MAX: usize = 4;
 
 impl Marks {
@@ -61,7 +84,6 @@ impl Marks {
             spare: Vec::new(),
             obsolete: Vec::new(),
             count: 0,
-            count_max: (MARKS_PER_RECEIVE_MAX * usize::from(receive_max)).max(MARKS_MIN),
             receive_max: usize::from(receive_max),
             epoch: 0,
             acks_sent: 0,
@@ -83,14 +105,16 @@ impl Marks {
     pub fn is_duplicate(&self, packet_id: u16, hash: u32) -> bool {
         // The newest mark of an identifier counts: the broker reused it after it had our acknowledgement.
         let newest_first = core::iter::once(&self.open).chain(self.batches.iter().rev());
-        let mark = newest_first.flat_map(|batch| batch.marks.iter().rev()).find(|(id, _)| *id == packet_id);
+        let near = newest_first.filter(|batch| batch.span.0 <= packet_id && packet_id <= batch.span.1);
+        let mark = near.flat_map(|batch| batch.marks.iter().rev()).find(|(id, _)| *id == packet_id);
         mark.is_some_and(|(_, marked)| *marked == hash)
     }
 
     /// Marks a message as handled in the open commit. `dup`: the broker has sent it before.
     pub fn add(&mut self, packet_id: u16, hash: u32, dup: bool) {
         self.open.has_news |= !dup;
-        self.open.marks.push((packet_id, hash));
+        self.open.is_past = false;
+        self.open.push(packet_id, hash);
         self.count += 1;
     }
 
@@ -111,14 +135,26 @@ impl Marks {
         if self.open.marks.is_empty() {
             return;
         }
-        encode(&self.open.marks, scratch);
-        entries.put(&[&[Space::Marks as u8], &commit.to_be_bytes()], scratch);
         let next = Batch { marks: self.spare.pop().unwrap_or_default(), ..Batch::default() };
         let mut sealed = core::mem::replace(&mut self.open, next);
+        let are_many = BATCHES_MAX <= self.batches.len();
+        if are_many && self.batches.back().is_some_and(|last| last.marks.len() + sealed.marks.len() <= JOINED_MAX) {
+            let before = self.batches.pop_back().expect("there are many");
+            entries.delete(&[&[Space::Marks as u8], &before.commit.to_be_bytes()]);
+            sealed.join(before);
+        }
         sealed.commit = commit;
+        if sealed.is_past {
+            sealed.acked = Some((self.epoch, self.acks_sent));
+        }
+        encode(&sealed.marks, scratch);
+        entries.put(&[&[Space::Marks as u8], &commit.to_be_bytes()], scratch);
+        if 2 * self.receive_max < self.count {
+            // They may stay for long.
+            sealed.marks.shrink_to_fit();
+        }
         self.batches.push_back(sealed);
-        while self.count_max < self.count {
-            // The broker can have no more than Receive Maximum messages without our acknowledgement, and reads ours in order.
+        while MARKS_MAX < self.count {
             self.drop_oldest();
         }
     }
@@ -146,6 +182,7 @@ impl Marks {
             self.open.marks.clear();
         }
         self.open.is_old = !self.open.marks.is_empty();
+        self.open.is_past = self.open.is_old;
         self.open.has_news = false;
     }
 
@@ -196,7 +233,7 @@ impl Marks {
             next = next.checked_add(unzigzag(take_varint(&mut value)?))?;
             let hashes_len = take_varint(&mut value)?.checked_mul(4)?;
             for hash in take(&mut value, hashes_len)?.chunks_exact(4) {
-                batch.marks.push((u16::try_from(next).ok()?, u32::from_le_bytes(hash.try_into().ok()?)));
+                batch.push(u16::try_from(next).ok()?, u32::from_le_bytes(hash.try_into().ok()?));
                 next += 1;
             }
         }
@@ -243,6 +280,8 @@ fn encode(marks: &[(u16, u32)], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::entry::entries;
 
@@ -253,6 +292,17 @@ mod tests {
         }
         marks.seal(commit, &mut list, &mut Vec::new());
         list
+    }
+
+    /// What is on flash after a commit with these entries.
+    fn take_in(flash: &mut BTreeMap<Vec<u8>, Vec<u8>>, list: &Entries) {
+        for entry in entries(list.bytes()) {
+            let entry = entry.unwrap();
+            match entry.value {
+                Some(value) => drop(flash.insert(entry.key, value.to_vec())),
+                None => drop(flash.remove(&entry.key)),
+            }
+        }
     }
 
     fn restored(list: &Entries) -> Marks {
@@ -335,15 +385,57 @@ mod tests {
     }
 
     #[test]
-    fn the_count_is_bounded_by_the_receive_maximum() {
-        for (receive_max, most) in [(8, MARKS_MIN), (500, 2000)] {
-            let mut marks = Marks::new(receive_max);
-            for commit in 0..1000 {
-                sealed(&mut marks, commit, &[1, 2, 3, 4]);
-                assert!(marks.len() <= most);
+    fn what_a_broker_sent_beyond_our_receive_maximum_is_known_when_it_comes_again_whatever_the_batches() {
+        for batch in [1, 7, 1000] {
+            let (mut marks, mut scratch) = (Marks::new(8), Vec::new());
+            let (mut flash, mut commit) = (BTreeMap::new(), 0);
+            let ids: Vec<u16> = (1..=30_000).collect();
+            for ids in ids.chunks(batch) {
+                commit += 1;
+                take_in(&mut flash, &sealed(&mut marks, commit, ids));
+                marks.acked(commit, 0, ids.len() as u64);
             }
-            assert_eq!(marks.len(), most);
+            assert!(marks.batches.len() <= BATCHES_MAX + 30_000 / JOINED_MAX * 2 + 2, "{}", marks.batches.len());
+            let mut back = Marks::new(8);
+            flash.iter().for_each(|(key, value)| back.restore(key, value).unwrap());
+            back.connected(1, true);
+            assert!(ids.iter().all(|id| back.is_duplicate(*id, u32::from(*id) * 7)), "batches of {batch}");
+            assert!(!back.is_duplicate(30_001, 30_001 * 7) && !back.is_duplicate(5, 7));
+            // What came again is acknowledged again; what is new then proves that it was read.
+            back.add(30_001, 1, false);
+            back.seal(commit + 1, &mut Entries::default(), &mut scratch);
+            back.acked(commit + 1, 1, 30_001);
+            back.confirmed(1, 30_001);
+            assert!(back.is_empty(), "{} stay", back.len());
         }
+    }
+
+    #[test]
+    fn there_are_no_more_marks_than_packet_identifiers() {
+        let mut marks = Marks::new(8);
+        for commit in 0..200 {
+            let ids: Vec<u16> = (0..1000u32).map(|n| ((commit as u32 * 1000 + n) % 65_535 + 1) as u16).collect();
+            sealed(&mut marks, commit, &ids);
+            assert!(marks.len() <= MARKS_MAX);
+        }
+        assert!(MARKS_MAX - 1000 < marks.len());
+        assert!((1..=65_000).filter(|id| marks.is_duplicate(*id, u32::from(*id) * 7)).count() >= 64_000);
+    }
+
+    #[test]
+    fn a_batch_of_an_earlier_connection_only_does_not_keep_later_ones() {
+        let mut marks = Marks::new(2);
+        marks.connected(1, true);
+        marks.add(1, 7, false);
+        // The connection breaks before its commit: no acknowledgement of the next one will follow it.
+        marks.connected(2, true);
+        marks.seal(1, &mut Entries::default(), &mut Vec::new());
+        sealed(&mut marks, 2, &[2, 3]);
+        marks.acked(2, 2, 3);
+        marks.confirmed(2, 2);
+        assert!(marks.is_duplicate(1, 7));
+        marks.confirmed(2, 3);
+        assert!(marks.is_empty());
     }
 
     #[test]

@@ -3,29 +3,35 @@
 //! - A sequence number is given once and never again; a lane's numbers have no gap.
 //! - A lane's bytes on flash never exceed `bytes_max`, frames and padding included.
 //! - A record that leaves undelivered is counted by reason, and said upstream in a loss record; none vanishes.
+//! - What leaves before its turn is in `ahead`: letters taken out one by one, live records, what was rolled up.
+//! - A full lane may fold old aggregates into coarser ones instead (`fold`); how far upstream may have seen it is in `reach`.
 //! - Memory is O(segments), not O(records): an [`Extent`] a segment.
 
 mod ahead;
 mod durable;
+mod fold;
+mod lane;
 mod losses;
+mod reach;
 mod settled;
 
 use std::collections::VecDeque;
 
-use crate::books::{Books, DropReason};
-use crate::config::{FullPolicy, LaneConfig};
-use crate::dead_letter::Loss;
-use crate::effect::{LaneBatch, Release};
-use crate::entry::{Entries, Space, take_count};
-use crate::frame::{self, PAGE, align_up, place};
-use crate::record::{Record, RecordKind};
+use crate::books::Books;
+use crate::config::{Drain, FullPolicy, LaneConfig};
+use crate::effect::{LaneBatch, Read, Release};
+use crate::entry::Entries;
+use crate::frame::{self, PAGE, align_up};
+use crate::record::Record;
 use crate::store::{Extent, LaneRecovered, Lost};
-use crate::time::{Now, WallMillis};
-use crate::units::{Bytes, Millis};
-use ahead::Ahead;
+use crate::time::Now;
+use crate::units::Bytes;
 pub use ahead::NotTaken;
-use losses::{EXPIRED, Losses, REASONS};
-
+use ahead::{Ahead, Point};
+pub use fold::Fetched;
+use fold::{Fold, Sweep};
+use losses::Losses;
+use reach::Reach;
 pub use settled::{LaneTotals, Outcome, Settled};
 
 /// The answer to [`Outbox::offer`].
@@ -63,8 +69,10 @@ pub struct Lane {
     losses: Losses,
     /// Records behind the head that have left already.
     ahead: Ahead,
-    /// The entry of `ahead` is on flash.
-    ahead_saved: bool,
+    reach: Reach,
+    /// A pass that is under way.
+    fold: Option<Box<Fold>>,
+    sweep: Sweep,
     /// Upstream has taken something since the last batch.
     reached: bool,
     staged: LaneBatch,
@@ -109,6 +117,8 @@ impl Outbox {
             lane.next_message = found.next_message;
             lane.head_seq = lane.head_seq.min(found.next_seq);
             lane.head_message = lane.head_message.min(found.next_message);
+            // Unless its entry tells more, upstream may have seen everything.
+            lane.grant_all();
         }
     }
 
@@ -120,6 +130,8 @@ impl Outbox {
             bytes_max: config.map_or(Bytes::mib(1), |lane| lane.bytes_max),
             ttl: None,
             full: FullPolicy::DropOldest,
+            roll_up: Vec::new(),
+            drain: Drain::InOrder,
             priority: u8::MAX,
             sink: config.and_then(|lane| lane.sink.clone()),
         }
@@ -135,9 +147,9 @@ impl Outbox {
     /// Ends recovering: lets go what was delivered before the restart, and enters what the store could not read any more.
     pub fn recovered(&mut self, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            lane.ahead.cut(lane.next_seq);
+            lane.ahead.cut(Point { seq: lane.next_seq, message: lane.next_message });
             lane.enter_damage(books);
-            lane.head_seq = lane.ahead.pass(lane.head_seq);
+            let _ = lane.advance(Point { seq: lane.head_seq, message: lane.head_message });
             lane.release(index, releases);
         }
     }
@@ -166,6 +178,7 @@ impl Outbox {
     pub fn offer(&mut self, lane: usize, record: &Record<'_>, books: &mut Books, releases: &mut Vec<Release>) -> Offer {
         let Some(chosen) = self.lanes.get_mut(lane) else { return Offer::NoLane };
         let staged = chosen.staged.records.len() + record.encoded_len();
+        // Loss records join the frame, which ends on a page.
         let after = chosen.frame_bytes(staged + LOSS_RESERVE as usize, self.segment_bytes);
         if chosen.config.bytes_max.0 < after || frame::BODY_MAX as usize <= staged {
             return Offer::NeverFits;
@@ -184,11 +197,12 @@ impl Outbox {
         self.lanes[lane].close_message(sequence, start);
     }
 
-    /// Whether a lane with the policy `reject` is full: no further message may be taken until it drains.
+    /// Whether a lane with the policy `reject` is full: no further message may be taken until it drains. And whether one that
+    /// is rolling up is: until it has.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.lanes.iter().any(|lane| {
-            lane.config.full == FullPolicy::Reject
+            (lane.config.full == FullPolicy::Reject || lane.fold.is_some() || lane.wants_fold(self.segment_bytes))
                 && lane.room(self.segment_bytes) < lane.config.bytes_max.0 / REJECT_RESERVE_DIVISOR
         })
     }
@@ -211,16 +225,59 @@ impl Outbox {
     /// The store cannot read some records any more: they are lost, counted, and passed over.
     pub fn gone(&mut self, lane: usize, lost: &Lost, books: &mut Books, releases: &mut Vec<Release>) {
         let Some(chosen) = self.lanes.get_mut(lane) else { return };
-        chosen.skip_to(lost.until_seq, lost.until_message, books);
+        let until = Point { seq: lost.until_seq, message: lost.until_message };
+        if !chosen.skip_live(lost.from_seq, until, books) {
+            chosen.skip_to(until, books);
+        }
         chosen.release(lane, releases);
+    }
+
+    /// The sink of a lane has a connection now, or has none any more. Whether a commit follows from it.
+    pub fn upstream(&mut self, lane: usize, is_up: bool) -> bool {
+        self.lanes.get_mut(lane).is_some_and(|lane| lane.set_up(is_up))
+    }
+
+    /// Whether some lane wants to roll up, which begins with a commit.
+    #[must_use]
+    pub fn wants_fold(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.wants_fold(self.segment_bytes))
+    }
+
+    /// Whether some sink waits for a commit to go on.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.lanes.iter().any(Lane::is_starved)
+    }
+
+    /// Records that were asked for have come: rolls them up. `None`: they cannot be read now.
+    pub fn fetched(
+        &mut self,
+        lane: usize,
+        fetched: Option<&Fetched<'_>>,
+        now: Now,
+        books: &mut Books,
+        (releases, reads): (&mut Vec<Release>, &mut Vec<Read>),
+    ) {
+        let place = (lane, self.segment_bytes);
+        let Some(chosen) = self.lanes.get_mut(lane) else { return };
+        match fetched {
+            Some(fetched) => {
+                let next = chosen.go_on_folding(place, fetched, now, books, releases);
+                reads.extend(next.map(|from_seq| Read { lane, from_seq }));
+            }
+            None => chosen.give_up_folding(),
+        }
     }
 
     /// Lets whole segments go whose youngest record is older than the lane's TTL.
     /// Whether any did.
-    pub fn expire(&mut self, now: Now, books: &mut Books, releases: &mut Vec<Release>) -> bool {
+    ///
+    /// `age_ms` is [`crate::time::Timeline::age`], and so are the times of batches and segments: a clock that is put right must
+    /// not make records old.
+    pub fn expire(&mut self, age_ms: i64, books: &mut Books, releases: &mut Vec<Release>) -> bool {
         let mut any = false;
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if lane.expire(now, books) {
+            if lane.expire(age_ms, books) {
                 any = true;
                 lane.release(index, releases);
             }
@@ -228,17 +285,17 @@ impl Outbox {
         any
     }
 
-    /// When the next records expire, if some do.
+    /// When the next records expire, if some do, by [`crate::time::Timeline::age`].
     #[must_use]
-    pub fn deadline_ms(&self) -> Option<WallMillis> {
+    pub fn deadline_ms(&self) -> Option<i64> {
         self.lanes.iter().filter_map(Lane::expires_at).min()
     }
 
     /// Makes room for the segments that the next [`Outbox::seal`] begins because the newest ones have grown old: offers did not
     /// reckon with them.
-    pub fn make_way(&mut self, now: Now, books: &mut Books, releases: &mut Vec<Release>) {
+    pub fn make_way(&mut self, age_ms: i64, books: &mut Books, releases: &mut Vec<Release>) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if 0 < lane.staged.count && lane.extents.back().is_some_and(|last| lane.has_grown_old(last, now)) {
+            if 0 < lane.staged.count && lane.extents.back().is_some_and(|last| lane.has_grown_old(last, age_ms)) {
                 let after =
                     lane.next_segment_bytes(lane.staged.records.len() + LOSS_RESERVE as usize, self.segment_bytes);
                 lane.make_room(index, after, books, releases);
@@ -247,16 +304,22 @@ impl Outbox {
     }
 
     /// Moves the staged records into `batches` and writes the changed heads.
-    pub fn seal(&mut self, now: Now, batches: &mut Vec<LaneBatch>, entries: &mut Entries, scratch: &mut Vec<u8>) {
+    pub fn seal(
+        &mut self,
+        now: Now,
+        age_ms: i64,
+        batches: &mut Vec<LaneBatch>,
+        entries: &mut Entries,
+        (reads, scratch): (&mut Vec<Read>, &mut Vec<u8>),
+    ) {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            lane.say_losses(now, self.segment_bytes);
-            lane.seal_records(index, now, self.segment_bytes, batches);
+            lane.say_losses(now, age_ms, self.segment_bytes);
+            lane.seal_records(index, age_ms, self.segment_bytes, batches);
+            lane.grant();
+            reads.extend(lane.begin_fold(self.segment_bytes).map(|from_seq| Read { lane: index, from_seq }));
             if lane.dirty {
                 lane.dirty = false;
                 lane.save(entries, scratch);
-                if core::mem::replace(&mut lane.ahead_saved, !lane.ahead.is_empty()) && !lane.ahead_saved {
-                    entries.delete(&[&[Space::Ahead as u8], lane.config.name.as_bytes()]);
-                }
             }
         }
     }
@@ -276,343 +339,6 @@ impl Outbox {
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.staged.records.len()).sum()
-    }
-}
-
-/// Bytes on flash of so many: whole pages.
-fn pages(bytes: u32) -> u64 {
-    u64::from(align_up(bytes, PAGE))
-}
-
-fn body_len(records: usize) -> u32 {
-    u32::try_from(records).unwrap_or(frame::BODY_MAX).min(frame::BODY_MAX)
-}
-
-impl Lane {
-    fn new(config: LaneConfig) -> Self {
-        Self {
-            config,
-            extents: VecDeque::new(),
-            next_seq: FIRST_SEQ,
-            next_message: 0,
-            head_seq: FIRST_SEQ,
-            head_message: 0,
-            next_segment: 1,
-            totals: LaneTotals::default(),
-            dirty: false,
-            losses: Losses::default(),
-            ahead: Ahead::default(),
-            ahead_saved: false,
-            reached: false,
-            staged: LaneBatch::default(),
-        }
-    }
-
-    /// Its configuration.
-    #[must_use]
-    pub const fn config(&self) -> &LaneConfig {
-        &self.config
-    }
-
-    /// The number of the oldest undelivered record.
-    #[must_use]
-    pub const fn head_seq(&self) -> u64 {
-        self.head_seq
-    }
-
-    /// Messages settled with all records before [`Lane::head_seq`].
-    #[must_use]
-    pub const fn head_message(&self) -> u64 {
-        self.head_message
-    }
-
-    /// The number that the next record gets.
-    #[must_use]
-    pub const fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
-    /// The first number that is not in a sealed batch.
-    #[must_use]
-    pub fn sealed_seq(&self) -> u64 {
-        self.next_seq - u64::from(self.staged.count)
-    }
-
-    /// Undelivered records.
-    #[must_use]
-    pub fn records_pending(&self) -> u64 {
-        (self.next_seq - self.head_seq).saturating_sub(self.ahead.len())
-    }
-
-    /// Undelivered records that settle a message.
-    #[must_use]
-    pub const fn messages_pending(&self) -> u64 {
-        self.next_message - self.head_message
-    }
-
-    /// Record totals.
-    #[must_use]
-    pub const fn totals(&self) -> &LaneTotals {
-        &self.totals
-    }
-
-    /// Bytes on flash: a closed segment as a whole, the newest in whole pages.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.extents.iter().map(|extent| pages(extent.bytes)).sum()
-    }
-
-    /// Bytes of records that wait for the next commit.
-    #[must_use]
-    pub const fn staged_bytes(&self) -> usize {
-        self.staged.records.len()
-    }
-
-    /// Bytes of flash that a frame with `records` bytes takes at most, behind what is there.
-    fn frame_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
-        let body = body_len(records);
-        match self.extents.back() {
-            Some(last) if u64::from(place(last.bytes, body).end) <= segment_bytes => {
-                pages(place(last.bytes, body).end) - pages(last.bytes)
-            }
-            _ => self.next_segment_bytes(records, segment_bytes),
-        }
-    }
-
-    /// The same, if the frame begins a segment: what is left of the newest one is taken as well.
-    fn next_segment_bytes(&self, records: usize, segment_bytes: u64) -> u64 {
-        let rest = self.extents.back().map_or(0, |last| segment_bytes.saturating_sub(pages(last.bytes)));
-        rest + pages(place(0, body_len(records)).end)
-    }
-
-    /// Records expire by whole segments, so a segment must not span much of the lane's TTL.
-    fn has_grown_old(&self, last: &Extent, now: Now) -> bool {
-        let old = |ttl: Millis| last.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL) <= now.wall_ms;
-        self.config.ttl.is_some_and(old)
-    }
-
-    fn room(&self, segment_bytes: u64) -> u64 {
-        let staged = match self.staged.count {
-            0 => 0,
-            _ => self.frame_bytes(self.staged.records.len(), segment_bytes),
-        };
-        self.config.bytes_max.0.saturating_sub(self.bytes() + staged)
-    }
-
-    fn make_room(&mut self, index: usize, staged_after: u64, books: &mut Books, releases: &mut Vec<Release>) {
-        // Fresh records are worth more to upstream than old ones, so the oldest segment makes room.
-        while self.config.bytes_max.0 < self.bytes() + staged_after && self.drop_oldest(DropReason::LaneFull, books) {}
-        self.release(index, releases);
-    }
-
-    /// Gives up every undelivered record of the oldest segment. False if there is no segment.
-    fn drop_oldest(&mut self, reason: DropReason, books: &mut Books) -> bool {
-        let first_seq = self.head_seq;
-        let Some((records, messages)) = self.leave_oldest() else { return false };
-        if 0 < records {
-            books.drop(reason, messages);
-            self.totals.dropped[reason as usize] += records;
-            self.lose(reason as usize, records, messages, first_seq);
-        }
-        true
-    }
-
-    /// Notes that `records` left undelivered, the first of them `first_seq`, the last the one before the head.
-    fn lose(&mut self, reason: usize, records: u64, messages: u64, first_seq: u64) {
-        self.lose_range(reason, losses::Lost { records, messages, first_seq, through_seq: self.head_seq - 1 });
-    }
-
-    /// Moves the head past the oldest segment and forgets it: (records, messages) that were undelivered in it.
-    fn leave_oldest(&mut self) -> Option<(u64, u64)> {
-        self.extents.pop_front()?;
-        let (end_seq, end_message) = match self.extents.front() {
-            Some(next) => (next.first_seq, next.first_message),
-            None => (self.next_seq - u64::from(self.staged.count), self.next_message - u64::from(self.staged.messages)),
-        };
-        let gone = self.ahead.take_below(end_seq);
-        let left = (end_seq.saturating_sub(self.head_seq) - gone, end_message.saturating_sub(self.head_message));
-        self.head_seq = self.ahead.pass(self.head_seq.max(end_seq));
-        self.head_message = self.head_message.max(end_message);
-        self.dirty = true;
-        Some(left)
-    }
-
-    fn stage(&mut self, record: &Record<'_>) -> u64 {
-        if self.staged.count == 0 {
-            self.staged.first_seq = self.next_seq;
-            self.staged.first_message = self.next_message;
-        }
-        record.encode(&mut self.staged.records);
-        self.staged.count += 1;
-        if record.closes_message {
-            self.staged.messages += 1;
-            self.next_message += 1;
-        }
-        self.next_seq += 1;
-        self.next_seq - 1
-    }
-
-    fn close_message(&mut self, sequence: u64, start: usize) {
-        assert_eq!(sequence + 1, self.next_seq, "only the newest record can be made the one that settles its message");
-        Record::mark_closing(&mut self.staged.records[start..]);
-        self.staged.messages += 1;
-        self.next_message += 1;
-    }
-
-    fn settle(&mut self, record: &Settled, books: &mut Books) {
-        if self.has_left(record.sequence) {
-            return;
-        }
-        // Damage may have put records and messages out of step: none is settled that does not wait.
-        let sealed_message = self.next_message - u64::from(self.staged.messages);
-        let message = u64::from(record.closes_message && self.head_message < sealed_message);
-        let lost = losses::Lost::one(record.sequence, message);
-        match record.outcome {
-            Outcome::Delivered => {
-                self.reached = true;
-                self.totals.delivered += 1;
-                books.delivered += message;
-            }
-            Outcome::Expired => {
-                self.totals.expired += 1;
-                books.expired += message;
-                self.lose_range(EXPIRED, lost);
-            }
-            Outcome::Dropped(reason) => {
-                self.totals.dropped[reason as usize] += 1;
-                books.drop(reason, message);
-                self.lose_range(reason as usize, lost);
-            }
-        }
-        self.head_seq = self.ahead.pass(record.sequence + 1);
-        self.head_message += message;
-        if self.head_seq == self.sealed_seq() && self.head_message < sealed_message {
-            books.drop(DropReason::Damaged, sealed_message - self.head_message);
-            self.head_message = sealed_message;
-        }
-        self.dirty = true;
-    }
-
-    fn expire(&mut self, now: Now, books: &mut Books) -> bool {
-        let mut any = false;
-        while self.expires_at().is_some_and(|at| at <= now.wall_ms) {
-            any = true;
-            let first_seq = self.head_seq;
-            if let Some((records, messages)) = self.leave_oldest().filter(|(records, _)| 0 < *records) {
-                self.totals.expired += records;
-                books.expired += messages;
-                self.lose(EXPIRED, records, messages, first_seq);
-            }
-        }
-        any
-    }
-
-    /// When the oldest segment is older than the lane's TTL, with all that is in it.
-    fn expires_at(&self) -> Option<WallMillis> {
-        let ttl = self.config.ttl?;
-        // A segment's youngest record is no younger than the first of the next one, or than a segment may grow old.
-        let youngest = match (self.extents.front()?, self.extents.get(1)) {
-            (_, Some(next)) => next.at_ms,
-            (only, None) => only.at_ms.saturating_add_unsigned(ttl.0 / SEGMENTS_PER_TTL),
-        };
-        Some(youngest.saturating_add_unsigned(ttl.0))
-    }
-
-    /// Enters everything before `seq` that is undelivered as damaged; `message` are the messages closed before it.
-    fn skip_to(&mut self, seq: u64, message: u64, books: &mut Books) {
-        if self.head_seq < seq {
-            let first_seq = self.head_seq;
-            let records = seq - first_seq - self.ahead.take_below(seq);
-            let messages = message.saturating_sub(self.head_message);
-            self.totals.dropped[DropReason::Damaged as usize] += records;
-            books.drop(DropReason::Damaged, messages);
-            self.head_seq = self.ahead.pass(seq);
-            let lost = losses::Lost { records, messages, first_seq, through_seq: seq - 1 };
-            self.lose_range(DropReason::Damaged as usize, lost);
-            self.head_message = self.head_message.max(message);
-            self.dirty = true;
-        }
-    }
-
-    /// Lets the store have back the segments before the head.
-    fn release(&mut self, index: usize, releases: &mut Vec<Release>) {
-        while self.extents.get(1).is_some_and(|next| next.first_seq <= self.head_seq) {
-            self.extents.pop_front();
-        }
-        let below = self.extents.front().map_or(self.next_segment, |extent| extent.segment);
-        match releases.iter_mut().find(|release| release.lane == index) {
-            Some(release) => release.below_segment = release.below_segment.max(below),
-            None => releases.push(Release { lane: index, below_segment: below }),
-        }
-    }
-
-    /// Adds a loss record for each reason that has something to tell. Not in an idle lane without upstream: its loss record would
-    /// itself expire there, and ask for the next one.
-    fn say_losses(&mut self, now: Now, segment_bytes: u64) {
-        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, now));
-        let bytes = if is_old { Self::next_segment_bytes } else { Self::frame_bytes };
-        let is_heard = self.reached && bytes(self, LOSS_RESERVE as usize, segment_bytes) <= self.room(segment_bytes);
-        self.reached = false;
-        if self.staged.count == 0 && !is_heard {
-            return;
-        }
-        for reason in 0..REASONS {
-            if let Some(lost) = self.losses.due(reason, self.head_seq) {
-                let sequence = self.say_loss(now, losses::name(reason), lost);
-                self.losses.told(reason, sequence, lost);
-                self.dirty = true;
-            }
-        }
-    }
-
-    fn say_loss(&mut self, now: Now, reason: &'static str, lost: losses::Lost) -> u64 {
-        let losses::Lost { records, messages, first_seq, through_seq } = lost;
-        let mut payload = Vec::new();
-        Loss { reason: reason.into(), records, messages, first_seq, through_seq }.encode(&mut payload);
-        let record = Record {
-            kind: RecordKind::Loss,
-            closes_message: false,
-            at_ms: now.wall_ms,
-            quality: now.quality,
-            hops: 0,
-            source: "",
-            topic: "weir/loss",
-            payload: &payload,
-        };
-        self.stage(&record)
-    }
-
-    fn seal_records(&mut self, index: usize, now: Now, segment_bytes: u64, batches: &mut Vec<LaneBatch>) {
-        if self.staged.count == 0 {
-            return;
-        }
-        let body = self.staged.records.len() as u32;
-        let is_old = self.extents.back().is_some_and(|last| self.has_grown_old(last, now));
-        let (first_seq, first_message) = (self.staged.first_seq, self.staged.first_message);
-        let grown = match self.extents.back_mut() {
-            Some(last) if !is_old && u64::from(place(last.bytes, body).end) <= segment_bytes => {
-                last.bytes = place(last.bytes, body).end;
-                last.segment
-            }
-            _ => {
-                let segment = self.next_segment;
-                self.next_segment += 1;
-                self.dirty = true;
-                if let Some(closed) = self.extents.back_mut() {
-                    closed.bytes = closed.bytes.max(u32::try_from(segment_bytes).unwrap_or(u32::MAX));
-                }
-                let bytes = place(0, body).end;
-                self.extents.push_back(Extent { segment, first_seq, first_message, bytes, at_ms: now.wall_ms });
-                segment
-            }
-        };
-        // The next batch will be of about this size: its bytes are asked for once and not in many steps.
-        let next = LaneBatch { records: Vec::with_capacity(body as usize), ..LaneBatch::default() };
-        let mut sealed = core::mem::replace(&mut self.staged, next);
-        sealed.lane = index;
-        sealed.segment = grown;
-        sealed.at_ms = now.wall_ms;
-        batches.push(sealed);
     }
 }
 

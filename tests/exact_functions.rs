@@ -27,7 +27,11 @@ fn chains_state_and_meters_come_through_crashes_as_if_nothing_had_happened() {
     gateway.wait_for("a connection", |numbers| numbers.get("broker_up") == 1.0);
     std::thread::sleep(Duration::from_millis(300));
     let publishing = Publishing::start(site::scenario(11, 15, 20), broker.port(), Version::V5);
-    Crashes { kills: 12, seconds: 14, stops: &[4, 8], seed: 12 }.happen(&mut gateway, &mut cloud);
+    Crashes { kills: 12, seconds: 14, stops: &[4, 8], stalls: false, seed: 12 }.happen(
+        &mut gateway,
+        &broker,
+        &mut cloud,
+    );
     let messages = publishing.finish();
     let numbers = gateway.wait_for("everything upstream", |numbers| {
         numbers.get("messages_received_total") == messages.len() as f64

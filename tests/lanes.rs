@@ -212,3 +212,58 @@ fn a_folder_that_cannot_be_written_is_told_and_its_records_wait() {
     ledger.assert_whole();
     assert_eq!(arrived(&ledger), (1..=50).collect::<Vec<_>>());
 }
+
+/// The numbers of the messages, in the order in which they arrived.
+fn order(ledger: &Ledger) -> Vec<u64> {
+    ledger.messages("keep/").map(|record| record.fields["payload"]["seq"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_backlog_drains_paced_and_what_is_live_goes_ahead_of_it_over_a_crash() {
+    const RATE: u64 = 400;
+    const BACKLOG: u64 = 4000;
+    let broker = Broker::start(&Conf::wide());
+    let mut cloud = Broker::start(&Conf::wide());
+    let upstream = Upstream::subscribe(cloud.port());
+    cloud.stop();
+    let sink = format!("{}rate-max = {RATE}\nin-flight = 32\n", to(&cloud));
+    let lane = "bytes-max = \"16 MiB\"\ndrain = \"live-first\"\n";
+    let mut gateway = Gateway::new(&config(&broker, "", lane, &sink));
+    KEEP.install(&gateway);
+    start(&mut gateway);
+    send(&broker, 1, BACKLOG);
+    gateway.wait_for("the backlog", |numbers| numbers.get("messages_received_total") == BACKLOG as f64);
+    cloud.resume();
+    let began = std::time::Instant::now();
+    gateway.wait_for("the drain to begin", |numbers| 0.0 < numbers.settled("delivered"));
+    let live = |gateway: &mut Gateway, from: u64, through: u64| {
+        send(&broker, from, through);
+        gateway.wait_for("live messages", |numbers| numbers.get("messages_received_total") == through as f64);
+    };
+    live(&mut gateway, BACKLOG + 1, BACKLOG + 50);
+    gateway.wait_for("live messages upstream, ahead of the backlog", |numbers| {
+        50.0 < numbers.settled("delivered") && numbers.waiting("telemetry") < BACKLOG as f64
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    gateway.kill();
+    start(&mut gateway);
+    live(&mut gateway, BACKLOG + 51, BACKLOG + 100);
+    let (ledger, numbers) = collected(&mut gateway, upstream);
+    let took = began.elapsed();
+    ledger.assert_whole();
+    assert_eq!(arrived(&ledger), (1..=BACKLOG + 100).collect::<Vec<_>>());
+    assert_eq!(numbers.settled("delivered"), (BACKLOG + 100) as f64);
+    // At the rate and no faster: a tenth of a second's worth goes at once, after each of two connections.
+    let least = Duration::from_millis((BACKLOG + 100 - 2 * RATE / 10) * 1000 / RATE);
+    assert!(least <= took, "{took:?} for {} records at {RATE} a second", BACKLOG + 100);
+    let order = order(&ledger);
+    let place = |number: u64| order.iter().position(|seen| *seen == number).unwrap();
+    let backlog_behind = |number: u64| order[place(number)..].iter().filter(|seen| **seen <= BACKLOG).count();
+    let (first, second) = (backlog_behind(BACKLOG + 50), backlog_behind(BACKLOG + 100));
+    println!("{first} and {second} of {BACKLOG} records of the backlog came after the live ones; {took:?}");
+    assert!(1500 < first && 500 < second, "live records waited for the backlog: {first}, {second}");
+    assert_eq!(
+        order.iter().filter(|seen| **seen <= BACKLOG).copied().collect::<Vec<_>>(),
+        (1..=BACKLOG).collect::<Vec<_>>()
+    );
+}

@@ -16,3 +16,5 @@ pub mod world;
 
 #[cfg(feature = "shell")]
 pub mod publish;
+#[cfg(feature = "shell")]
+pub mod emulated;

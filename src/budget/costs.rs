@@ -86,10 +86,15 @@ pub const STORE_BUFFER: Bytes = Bytes::kib(128);
 /// its form as an answer (256 KiB).
 pub const WATCH: Bytes = Bytes::kib(1024);
 
-/// Duplicate marks that are kept at least, of 8 bytes each: in 3.1.1 the broker's own limit counts, however few messages we take
-/// at once.
-pub const MARKS_MIN: u64 = 1024;
-/// A duplicate mark as an entry: packet id, hash, its share of the key.
+/// Duplicate marks at most, one for each packet identifier: a broker may keep to no limit (3.1.1), or to none of ours.
+pub const MARKS_MAX: u64 = 65_535;
+/// One of them in memory: 8 bytes, and its share of a batch.
+pub const MARK: u64 = 12;
+/// One of them as an entry, of a broker that passes our limit: its hash, and its share of a run and of a batch.
+pub const MARK_BEYOND_ENTRY: u64 = 8;
+/// Batches of marks from which on small ones are joined.
+pub const MARK_BATCHES: u64 = 1024;
+/// A duplicate mark as an entry, as it is with a broker that keeps to our limit: packet id, hash, its share of the key.
 pub const MARK_ENTRY: u64 = 32;
 /// Any other small entry: a lane's head, a function's usage, the books.
 pub const SMALL_ENTRY: u64 = 512;
@@ -98,6 +103,8 @@ pub const COMMIT_MS_MIN: u64 = 5;
 
 /// Smallest write of flash, and the alignment of frames.
 pub const FLASH_PAGE: u64 = 4096;
+/// Groups and carried records of one pass that rolls a lane up: some 2,000 pairs of meter and key.
+pub const ROLL_UP: Bytes = Bytes::mib(1);
 /// Segments kept as ballast, so that the gateway can always commit its own bookkeeping.
 pub const RESERVE_SEGMENTS: u64 = 2;
 /// sled's folder when empty, and per byte of keyed state. Measured: 5 to 21 MiB for 1 to 4 MB.

@@ -31,6 +31,9 @@ pub(super) fn lines(config: &Config, keyed: &Keyed) -> Vec<Line> {
         let sled = costs::SLED_FLASH.0 + costs::SLED_FLASH_FACTOR.saturating_mul(keyed.bytes);
         lines.push(Line::new(FIRST, &*keyed.key, "sled: keyed state", sled));
     }
+    let copies = if config.store.sled { 2 + costs::SLED_FLASH_FACTOR } else { 2 };
+    let marks = costs::MARKS_MAX * costs::MARK_BEYOND_ENTRY * copies;
+    lines.push(Line::new(FIRST, "broker", "marks, should the broker keep to no limit of messages", marks));
     for lane in &config.lanes {
         // One segment is being filled while another leaves.
         let bytes = lane.bytes_max.0 + segment;

@@ -1,6 +1,6 @@
 //! Resident memory, line by line.
 
-use crate::config::{Config, FunctionConfig, MqttConnection, SinkKind, Trigger};
+use crate::config::{Config, Drain, FullPolicy, FunctionConfig, LaneConfig, MqttConnection, SinkKind, Trigger};
 use crate::manifest::MeterSpec;
 use crate::units::Bytes;
 
@@ -49,8 +49,12 @@ fn store(config: &Config, keyed: &Keyed, lines: &mut Vec<Line>) {
 }
 
 fn queues(config: &Config, lines: &mut Vec<Line>) {
-    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT + costs::MARKS_MIN * 8;
+    let slots = u64::from(config.broker.in_flight) * costs::MESSAGE_SLOT;
     lines.push(Line::new(STORE, "broker.in-flight", "slots, acks and marks of unacknowledged messages", slots));
+    // Not only in memory, but on their way to a snapshot, and to sled should that have missed something.
+    let copies = if config.store.sled { 1 + costs::MAP_FACTOR } else { 1 };
+    let marks = costs::MARKS_MAX * (costs::MARK + copies * costs::MARK_BEYOND_ENTRY);
+    lines.push(Line::new(STORE, "broker", "marks, should the broker keep to no limit of messages", marks));
     lines.push(Line::new(STORE, "broker.inbox-max", "messages received, not yet committed", config.inbox_max.0));
     link("broker", &config.broker, lines);
     let mut triggers = config.functions.iter().flat_map(|function| &function.triggers);
@@ -62,6 +66,10 @@ fn queues(config: &Config, lines: &mut Vec<Line>) {
         let buffers = costs::SINK_READ.0 * (1 + costs::SINK_WINDOW_FACTOR);
         match &sink.kind {
             SinkKind::Mqtt { connection, .. } => {
+                // A lane that drains live first reads in two places.
+                let is_split =
+                    |lane: &LaneConfig| lane.drain == Drain::LiveFirst && lane.sink.as_ref() == Some(&sink.name);
+                let buffers = buffers + if config.lanes.iter().any(is_split) { costs::SINK_READ.0 } else { 0 };
                 let window = buffers + u64::from(connection.in_flight) * costs::MESSAGE_SLOT;
                 lines.push(Line::new(STORE, format!("{key}.in-flight"), "records read and on their way", window));
                 link(&key, connection, lines);
@@ -75,6 +83,11 @@ fn queues(config: &Config, lines: &mut Vec<Line>) {
         let segments = lane.bytes_max.0.div_ceil(config.store.segment_bytes.0.max(1)) + 1;
         let key = format!("lane.{}.bytes-max", lane.name);
         lines.push(Line::new(STORE, key, "index of the lane's segments", segments * costs::LANE_EXTENT));
+        if lane.full == FullPolicy::RollUp {
+            // What is read, gathered, and appended.
+            let pass = costs::ROLL_UP.0 + costs::ROLL_UP.0 / 4 + costs::SINK_READ.0;
+            lines.push(Line::new(STORE, format!("lane.{}.full", lane.name), "aggregates being rolled up", pass));
+        }
     }
 }
 
@@ -132,7 +145,7 @@ fn keys_max(function: &FunctionConfig, meter: &MeterSpec) -> String {
 
 /// Keyed state as entries: cells, function state, marks, books and lane heads.
 pub(super) fn keyed(config: &Config) -> Keyed {
-    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY + costs::MARKS_MIN * 8;
+    let marks = u64::from(config.broker.in_flight) * costs::MARK_ENTRY;
     // Of a function its usage, and where the period of it began.
     let fixed = (config.lanes.len() + 2 * config.functions.len() + 4) as u64 * costs::SMALL_ENTRY;
     let mut keyed = Keyed { bytes: marks + fixed, key: "broker.in-flight".to_owned() };

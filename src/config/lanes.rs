@@ -6,7 +6,7 @@ use crate::topic::{self, TopicFilter};
 use crate::units::{Bytes, Millis};
 
 use super::site::Place;
-use super::{DEAD_LETTER, FullPolicy, LaneConfig, SinkConfig, SinkFormat, SinkKind, link};
+use super::{DEAD_LETTER, Drain, FullPolicy, LaneConfig, SinkConfig, SinkFormat, SinkKind, link};
 
 /// Lanes of one gateway, the lane of dead letters among them.
 pub const LANES_MAX: usize = 16;
@@ -14,6 +14,12 @@ pub const LANES_MAX: usize = 16;
 pub const SINKS_MAX: usize = 8;
 
 const DAY: u64 = 86_400_000;
+
+/// Coarser windows where the site names none: a minute, a quarter of an hour, an hour, a day.
+const ROLL_UP: [Millis; 4] = [Millis(60_000), Millis(900_000), Millis(3_600_000), Millis(DAY)];
+const ROLL_UPS_MAX: usize = 8;
+/// Two segments may be pinned, one is written, and what a pass appends takes its room before what it read is let go.
+const ROLL_UP_SEGMENTS_MIN: u64 = 16;
 
 /// Reads the sinks.
 pub(super) fn sinks(top: &mut Section<'_>, place: Place<'_>, id: &str) -> Vec<SinkConfig> {
@@ -111,6 +117,8 @@ fn plain(name: String, sink: Option<String>) -> LaneConfig {
         bytes_max: if dead { Bytes::mib(1) } else { Bytes::mib(64) },
         ttl: None,
         full: FullPolicy::DropOldest,
+        roll_up: Vec::new(),
+        drain: Drain::InOrder,
         priority: if dead { 200 } else { 100 },
         sink,
     }
@@ -128,20 +136,61 @@ fn lane(section: &mut Section<'_>, name: String, sinks: &[SinkConfig], segment: 
     }
     // Room is made by whole segments, so one is written while another leaves.
     let least = Bytes(segment.0.saturating_mul(2));
-    let policies = [("drop-oldest", FullPolicy::DropOldest), ("reject", FullPolicy::Reject)];
+    let policies =
+        [("drop-oldest", FullPolicy::DropOldest), ("reject", FullPolicy::Reject), ("roll-up", FullPolicy::RollUp)];
+    let drains = [("in-order", Drain::InOrder), ("live-first", Drain::LiveFirst)];
+    let full = section.choice("full", &policies).unwrap_or(base.full);
     let lane = LaneConfig {
         topics,
         bytes_max: section.bytes("bytes-max", base.bytes_max.max(least), least..=Bytes(1 << 42)),
         ttl: section.millis_option("ttl", Millis(1000)..=Millis(3660 * DAY)),
-        full: section.choice("full", &policies).unwrap_or(base.full),
+        full,
+        roll_up: roll_up(section, full),
+        drain: section.choice("drain", &drains).unwrap_or(base.drain),
         priority: section.number("priority", base.priority, 0..=255),
         sink: sink(section, sinks).or(base.sink),
         name: base.name,
     };
+    if lane.full == FullPolicy::RollUp && lane.drain == Drain::LiveFirst {
+        let text = "is \"live-first\": a lane that rolls up is drained in order; give what must come first a lane of its own, \
+                    with a lower priority";
+        section.refuse("drain", text);
+    }
+    let segments_min = Bytes(segment.0.saturating_mul(ROLL_UP_SEGMENTS_MIN));
+    if lane.full == FullPolicy::RollUp && lane.bytes_max < segments_min {
+        let text = format!(
+            "wants at least {segments_min} where full is \"roll-up\": {ROLL_UP_SEGMENTS_MIN} times store.segment-bytes, because \
+             whole segments are folded"
+        );
+        section.refuse("bytes-max", &text);
+    }
     if lane.name == DEAD_LETTER && lane.full == FullPolicy::Reject {
         section.refuse("full", "is \"reject\": a poison message would come back for ever; wants \"drop-oldest\"");
     }
     lane
+}
+
+/// The lengths of coarser windows.
+fn roll_up(section: &mut Section<'_>, full: FullPolicy) -> Vec<Millis> {
+    let lengths = section.list::<Millis>("roll-up");
+    match (full, lengths) {
+        (FullPolicy::RollUp, None) => ROLL_UP.to_vec(),
+        (FullPolicy::RollUp, Some(lengths)) => {
+            let multiples = lengths.windows(2).all(|pair| pair[0] < pair[1] && pair[1].0 % pair[0].0.max(1) == 0);
+            if lengths.is_empty() || ROLL_UPS_MAX < lengths.len() || !multiples || lengths[0].0 < 1000 {
+                let text = format!(
+                    "wants 1 to {ROLL_UPS_MAX} lengths from \"1 s\" on, each a multiple of the one before: [\"1 min\", \"15 min\"]"
+                );
+                section.refuse("roll-up", &text);
+            }
+            lengths
+        }
+        (_, Some(_)) => {
+            section.refuse("roll-up", "is for full = \"roll-up\"");
+            Vec::new()
+        }
+        (_, None) => Vec::new(),
+    }
 }
 
 fn sink(section: &mut Section<'_>, sinks: &[SinkConfig]) -> Option<String> {

@@ -208,6 +208,18 @@ pub enum FullPolicy {
     DropOldest,
     /// New QoS 1 messages that would produce records are not acknowledged: the broker keeps them.
     Reject,
+    /// Old aggregates are folded into coarser ones; where that makes no room, the oldest records leave.
+    RollUp,
+}
+
+/// In which order a lane drains after an outage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drain {
+    /// Oldest first.
+    #[default]
+    InOrder,
+    /// What is made from the reconnection on goes ahead of what has waited.
+    LiveFirst,
 }
 
 /// A priority class of the outbox.
@@ -223,6 +235,10 @@ pub struct LaneConfig {
     pub ttl: Option<Millis>,
     /// When full.
     pub full: FullPolicy,
+    /// Lengths of the coarser windows, ascending, each a multiple of the one before; empty unless `full` is to roll up.
+    pub roll_up: Vec<Millis>,
+    /// After an outage.
+    pub drain: Drain,
     /// Lower is drained first.
     pub priority: u8,
     /// Name of the sink; `None`: records stay on flash until they expire or make room.

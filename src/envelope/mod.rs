@@ -197,7 +197,9 @@ const QUALITIES: [(TimeQuality, &str); 3] =
 const KINDS: [(MeterKind, &str); 3] =
     [(MeterKind::Counter, "counter"), (MeterKind::Gauge, "gauge"), (MeterKind::Distribution, "distribution")];
 
-fn quality_name(quality: TimeQuality) -> &'static str {
+/// The word for it upstream.
+#[must_use]
+pub fn quality_name(quality: TimeQuality) -> &'static str {
     QUALITIES[quality as usize].1
 }
 

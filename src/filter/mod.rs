@@ -3,7 +3,7 @@
 //! - Keys are joined by AND, the entries of a key's list and the branches of `$or` by OR.
 //! - The outermost keys are `payload` (its fields), `topic` and `device`.
 //! - A field that is an array holds if any of its items does. Values are compared as values: `20` is `20.0`, text is not
-//!   a number, and whole numbers compare exactly.
+//!   a number, and whole numbers compare exactly: `1e-400`, whose nearest f64 is 0, is not `0`.
 //! - A [`Pattern`] is valid and bounded by construction; [`Pattern::bind`] exchanges its paths for ids, and
 //!   [`BoundPattern::matches`] allocates nothing.
 

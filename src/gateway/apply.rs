@@ -89,7 +89,14 @@ impl Gateway {
         let Slot { function, meter_first, .. } = &slots[slot];
         let mut aggregates =
             Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
-        let at = FoldTime { event_ms: invocation.time_ms, now_ms: now.wall_ms, quality: invocation.quality };
+        let at = FoldTime {
+            event_ms: invocation.time_ms,
+            now_ms: now.wall_ms,
+            quality: invocation.quality,
+            is_own: !invocation.time_from_payload,
+            clock: now.quality,
+            hold_until_ms: Self::hold_until_ms(now),
+        };
         for op in function.staged().meters() {
             let key = op.key.unwrap_or(invocation.device).as_bytes();
             let folded = windows.fold(at, *meter_first + op.meter, key, op.value, &mut |meter, aggregate| {

@@ -7,7 +7,7 @@ use super::outlets::Aggregates;
 use crate::effect::Effects;
 use crate::field::Fields;
 use crate::function::{EventKind, Invocation, Seed};
-use crate::time::{Now, WallMillis};
+use crate::time::{Now, STEP_MIN_MS, Shift, TimeQuality, WallMillis};
 
 /// An interval trigger.
 #[derive(Debug)]
@@ -22,17 +22,25 @@ const WALL_CHECK_US: u64 = 1_000_000;
 /// The same for records that expire, which are in less of a hurry.
 const EXPIRY_CHECK_US: u64 = 60_000_000;
 
+/// For so long after the start, windows that go by a clock that is not set wait for it: a Pi has the network's time within
+/// a minute of having the network.
+const HOLD_US: u64 = 120_000_000;
+
 impl Gateway {
     /// When [`crate::event::Event::Tick`] is due at the latest, in monotonic microseconds; `None`: nothing waits.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<u64> {
+        let age_ms = self.timeline.age(now);
         let now = self.timeline.peek(now);
         let by_wall = |due_ms: WallMillis, check_us: u64| {
             let wait_ms = u64::try_from(due_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
             now.mono_us + wait_ms.saturating_mul(1000).min(check_us)
         };
         let windows = self.windows.deadline_ms().map(|due_ms| by_wall(due_ms, WALL_CHECK_US));
-        let expiry = self.outbox.deadline_ms().map(|due_ms| by_wall(due_ms, EXPIRY_CHECK_US));
+        let expiry = self.outbox.deadline_ms().map(|due_ms| {
+            let wait_ms = u64::try_from(due_ms.saturating_sub(age_ms)).unwrap_or(0);
+            now.mono_us + wait_ms.saturating_mul(1000).min(EXPIRY_CHECK_US)
+        });
         let intervals = self.intervals.iter().map(|interval| interval.next_us).min();
         let usage = self.usage_periods.as_ref().map(|periods| periods.next_us);
         windows.into_iter().chain(expiry).chain(intervals).chain(usage).min()
@@ -47,7 +55,37 @@ impl Gateway {
         self.close_windows(now, effects);
         self.tell_usage(now, effects);
         self.forget_recording(now);
-        self.dirty |= self.outbox.expire(now, &mut self.books, &mut effects.releases);
+        let age_ms = self.timeline.age(now);
+        self.dirty |= self.outbox.expire(age_ms, &mut self.books, &mut effects.releases);
+    }
+
+    /// Until when windows wait for the clock to be set.
+    pub(super) fn hold_until_ms(now: Now) -> WallMillis {
+        let left_ms = HOLD_US.saturating_sub(now.mono_us) / 1000;
+        if left_ms == 0 { WallMillis::MIN } else { now.wall_ms.saturating_add_unsigned(left_ms) }
+    }
+
+    /// The clock was set, or stepped: what went by it and is still open moves with it.
+    pub(super) fn on_shift(&mut self, now: Now, shift: Shift, effects: &mut Effects) {
+        self.dirty = true;
+        let latest_ms = now.wall_ms.saturating_add(self.future_skew_max_ms);
+        let Self { windows, outbox, books, bytes, aggregates_lost, .. } = self;
+        let mut aggregates =
+            Aggregates { now, outbox, books, releases: &mut effects.releases, lost: aggregates_lost, bytes };
+        let cells = windows.shift(shift, now, latest_ms, &mut |meter, aggregate| aggregates.put(meter, aggregate));
+        if shift.by_ms.abs() < STEP_MIN_MS {
+            return effects.say(log::Level::Info, "", "the clock is set, and was right before".to_owned());
+        }
+        let was = match shift.was {
+            TimeQuality::Synced => "was set and stepped",
+            _ if now.quality != TimeQuality::Synced => "is not set and was moved",
+            TimeQuality::Unset => "was not set and is now",
+            TimeQuality::Restored => "went on from the last known time and is set now",
+        };
+        let (seconds, which) =
+            ((shift.by_ms.unsigned_abs() + 500) / 1000, if shift.by_ms < 0 { "ahead" } else { "behind" });
+        let text = format!("the clock {was}: it was {seconds} s {which}; {cells} cells of open windows move with it");
+        effects.say(log::Level::Warn, "", text);
     }
 
     fn on_interval(&mut self, now: Now, index: usize, effects: &mut Effects) {

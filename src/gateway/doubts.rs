@@ -10,10 +10,12 @@ use crate::config::TimeUnit;
 use crate::effect::Effects;
 use crate::field::{FieldKind, Fields, Value};
 use crate::function::Invocation;
-use crate::time::{Now, WallMillis};
+use crate::time::{Now, TimeQuality, WallMillis};
 
 /// 2000-01-01: a set clock tells no earlier time; a device that does counts from its boot, or in another unit.
 const EARLIEST_MS: WallMillis = 946_684_800_000;
+/// 2200-01-01: no device of today means a later time.
+const LATEST_MS: WallMillis = 7_258_118_400_000;
 /// Characters of a text that are shown.
 const SHOWN_MAX: usize = 40;
 
@@ -91,7 +93,11 @@ fn believed(value: Value, field: &TimeField, now: Now, skew_max_ms: i64) -> Opti
     };
     // A gateway whose own clock is not set lives before 2000 as well.
     let earliest = if now.wall_ms < EARLIEST_MS { 0 } else { EARLIEST_MS };
-    let latest = now.wall_ms.saturating_add(skew_max_ms);
+    // And it cannot say what lies in the future.
+    let latest = match now.quality {
+        TimeQuality::Synced => now.wall_ms.saturating_add(skew_max_ms),
+        _ => LATEST_MS,
+    };
     (earliest as f64 <= ms && ms < latest as f64).then_some(ms as WallMillis)
 }
 
@@ -118,7 +124,6 @@ fn shown(value: Value, payload: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::field::{Codec, Path, Paths};
-    use crate::time::TimeQuality;
 
     const NOW: WallMillis = 1_800_000_000_000;
 

@@ -19,7 +19,7 @@ use crate::marks::Marks;
 use crate::outbox::Outbox;
 use crate::store::Recovered;
 use crate::subscribed::Subscribed;
-use crate::time::{Now, Stopwatch, Timeline};
+use crate::time::{Kept, Now, Stopwatch, TimeQuality, Timeline};
 use crate::window::{MeterDef, Windows, WindowsError};
 
 /// Why a gateway cannot be put together; each is a fault of the configuration or of a module.
@@ -163,6 +163,8 @@ impl Gateway {
         if is_damaged {
             self.balance(effects);
         }
+        self.dirty |= self.outbox.wants_fold();
+        self.windows.hold(Self::hold_until_ms(self.timeline.peek(now)));
         self.end_windows(now, effects);
     }
 
@@ -212,7 +214,6 @@ impl Gateway {
             space if space == Space::Books as u8 && rest == BOOKS_KEY => self.books = Books::restore(value)?,
             space if space == Space::Books as u8 && rest == CLOCK_KEY => self.restore_clock(value, now)?,
             space if space == Space::Lane as u8 => self.outbox.restore(key, value)?,
-            space if space == Space::Ahead as u8 => self.outbox.restore_ahead(key, value)?,
             space if space == Space::Marks as u8 => self.marks.restore(key, value)?,
             space if space == Space::Filter as u8 => self.subscribed.restore(key, value)?,
             space if space == Space::Cell as u8 => self.windows.restore(key, value).ok()?,
@@ -236,23 +237,26 @@ impl Gateway {
 
     fn restore_clock(&mut self, mut value: &[u8], now: Now) -> Option<()> {
         let commit = take_count(&mut value)?;
-        let wall_ms = unzigzag(take_varint(&mut value)?);
+        let mut time = || take_varint(&mut value).map(unzigzag);
+        let (wall_ms, age_ms) = (time()?, time()?);
+        let quality = TimeQuality::from_code(*value.first()?);
         // Whatever the clock said: a number that is given twice is a key of marks that is written twice.
         self.commit = commit;
-        // A clock that was stepped to before 1970 is not worth going on from.
-        if (0..=WALL_MS_MAX).contains(&wall_ms) {
-            self.timeline.restore(wall_ms, now);
-        }
+        // A clock that was stepped to before 1970 is not worth going on from; ages are.
+        let kept = (0..=WALL_MS_MAX).contains(&wall_ms).then_some((wall_ms, quality));
+        let (wall_ms, quality) = kept.unwrap_or((now.wall_ms, now.quality));
+        self.timeline.restore(Kept { wall_ms, quality, age_ms: age_ms.clamp(-WALL_MS_MAX, WALL_MS_MAX) }, now);
         Some(())
     }
 
     /// Closes the batch: writes everything that has changed since the last one into `effects`, under the next commit number.
     /// Nothing changed: nothing is written.
     pub fn seal(&mut self, now: Now, effects: &mut Effects) {
-        let now = self.timeline.read(now);
         if !self.dirty {
             return;
         }
+        let kept = self.timeline.kept(now);
+        let now = self.timeline.peek(now);
         self.dirty = false;
         self.commit += 1;
         effects.commit = self.commit;
@@ -263,15 +267,16 @@ impl Gateway {
         }
         self.marks.seal(self.commit, entries, &mut self.bytes);
         self.subscribed.seal(self.commit, entries, &mut self.bytes);
-        self.outbox.make_way(now, &mut self.books, &mut effects.releases);
-        self.outbox.seal(now, &mut effects.lanes, entries, &mut self.bytes);
+        self.outbox.make_way(kept.age_ms, &mut self.books, &mut effects.releases);
+        let scratch = (&mut effects.reads, &mut self.bytes);
+        self.outbox.seal(now, kept.age_ms, &mut effects.lanes, entries, scratch);
         self.books.save(entries, &mut self.bytes);
-        save_clock(self.commit, now, entries, &mut self.bytes);
+        save_clock(self.commit, kept, entries, &mut self.bytes);
     }
 
     /// Every key and its value as of the last sealed batch, for a snapshot. Call it with nothing unsealed.
     pub fn export(&mut self, now: Now, entries: &mut Entries) {
-        let now = self.timeline.read(now);
+        let kept = self.timeline.kept(now);
         self.windows.export(entries);
         for slot in &mut self.slots {
             for (key, value) in slot.function.state_entries() {
@@ -284,7 +289,7 @@ impl Gateway {
         self.subscribed.export(entries, &mut self.bytes);
         self.outbox.export(entries);
         self.books.save(entries, &mut self.bytes);
-        save_clock(self.commit, now, entries, &mut self.bytes);
+        save_clock(self.commit, kept, entries, &mut self.bytes);
     }
 
     /// Number of the last sealed commit.
@@ -338,10 +343,12 @@ impl Slot {
     }
 }
 
-fn save_clock(commit: u64, now: Now, entries: &mut Entries, scratch: &mut Vec<u8>) {
+fn save_clock(commit: u64, kept: Kept, entries: &mut Entries, scratch: &mut Vec<u8>) {
     scratch.clear();
     put_varint(scratch, commit);
-    put_varint(scratch, zigzag(now.wall_ms));
+    put_varint(scratch, zigzag(kept.wall_ms));
+    put_varint(scratch, zigzag(kept.age_ms));
+    scratch.push(kept.quality as u8);
     entries.put(&[&[Space::Books as u8], CLOCK_KEY], scratch);
 }
 

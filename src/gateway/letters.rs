@@ -128,7 +128,7 @@ impl Gateway {
         expected: Option<Expected<'_>>,
         effects: &mut Effects,
     ) -> Result<Fate, NoReplay> {
-        let now = self.timeline.read(now);
+        let now = self.time_now(now, effects);
         let lane = self.dead_letter_lane.ok_or(NoReplay::Absent)?;
         let letter = Some(record).filter(|record| record.kind == RecordKind::DeadLetter);
         let letter = letter.and_then(|record| DeadLetter::decode(record.payload)).ok_or(NoReplay::NoLetter)?;

@@ -313,6 +313,10 @@ impl Gateway {
         let slot_of = &mut self.slots[slot];
         let mut doubts = Doubts { slot, now, complaints: &mut self.complaints, effects: turn.effects };
         let doubted = doubts.time(listener, fields, self.future_skew_max_ms, &slot_of.name, &mut invocation);
+        if doubted {
+            // The device's clock and ours do not agree, so neither is to be trusted much.
+            invocation.quality = invocation.quality.min(TimeQuality::Restored);
+        }
         self.skewed += u64::from(doubted);
         slot_of.misfits += doubts.numbers(slot_of, fields, &invocation);
         turn.calls += 1;

@@ -116,7 +116,7 @@ impl FoldCounts {
 impl Gateway {
     /// Takes one event and adds what follows from it to `effects`.
     pub fn handle(&mut self, now: Now, event: Event<'_>, effects: &mut Effects) {
-        let now = self.timeline.read(now);
+        let now = self.time_now(now, effects);
         match event {
             Event::Message(message) => self.on_message(now, &message, effects),
             Event::Poison(poison) => self.on_poison(now, &poison, effects),
@@ -135,6 +135,15 @@ impl Gateway {
             Event::Gone { lane, lost } => {
                 self.outbox.gone(lane, &lost, &mut self.books, &mut effects.releases);
                 self.dirty = true;
+            }
+            Event::Fetched { lane, fetched } => {
+                let Self { outbox, books, .. } = self;
+                let back = (&mut effects.releases, &mut effects.reads);
+                outbox.fetched(lane, fetched.as_ref(), now, books, back);
+                self.dirty = true;
+            }
+            Event::Upstream { lane, is_up } => {
+                self.dirty |= self.outbox.upstream(lane, is_up);
             }
             Event::Tick => self.on_tick(now, effects),
         }
@@ -157,6 +166,21 @@ impl Gateway {
         self.dirty = true;
     }
 
+    /// Takes notice of the clock; what goes by it moves with it.
+    fn time_now(&mut self, now: Now, effects: &mut Effects) -> Now {
+        let (now, shift) = self.timeline.read(now);
+        if let Some(shift) = shift {
+            self.on_shift(now, shift, effects);
+        }
+        now
+    }
+
+    /// The gateway's own time: that of the clock, or going on from the last one on flash until the clock is set.
+    #[must_use]
+    pub fn time(&self, now: Now) -> Now {
+        self.timeline.peek(now)
+    }
+
     /// The acknowledgements of a commit have been handed to the link.
     pub fn acked(&mut self, commit: u64, epoch: u64, acks: u64) {
         self.marks.acked(commit, epoch, acks);
@@ -166,6 +190,12 @@ impl Gateway {
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.outbox.is_blocked()
+    }
+
+    /// Whether a sink waits for a commit to go on.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.dirty && self.outbox.is_starved()
     }
 
     /// Whether something waits for a commit.

@@ -1,28 +1,24 @@
-//! A lane's head on flash: how far it was delivered, its totals, its losses, and what has left out of turn.
+//! A lane's head on flash: how far it was delivered, its totals, its losses, and what has left before its turn.
 
-use super::{Lane, take_count};
+use super::Lane;
+use super::ahead::Point;
 use crate::books::Books;
-use crate::entry::{Entries, Space, put_varint};
+use crate::entry::{Entries, Space, put_varint, take_count};
 use crate::frame;
 
 impl Lane {
     pub(super) fn save(&self, entries: &mut Entries, scratch: &mut Vec<u8>) {
         scratch.clear();
         let head = [self.head_seq, self.head_message, u64::from(self.next_segment)];
-        for number in head.into_iter().chain([self.totals.delivered, self.totals.expired]) {
+        for number in head.into_iter().chain([self.totals.delivered, self.totals.expired, self.totals.rolled_up]) {
             put_varint(scratch, number);
         }
         for number in self.totals.dropped {
             put_varint(scratch, number);
         }
+        self.save_reach(scratch);
         self.losses.save(scratch);
-        let name = self.config.name.as_bytes();
-        entries.put(&[&[Space::Lane as u8], name], scratch);
-        if !self.ahead.is_empty() {
-            scratch.clear();
-            self.ahead.save(scratch);
-            entries.put(&[&[Space::Ahead as u8], name], scratch);
-        }
+        entries.put(&[&[Space::Lane as u8], self.config.name.as_bytes()], scratch);
     }
 
     pub(super) fn restore(&mut self, mut value: &[u8]) -> Option<()> {
@@ -33,9 +29,11 @@ impl Lane {
         self.next_segment = self.next_segment.max(next_segment);
         self.totals.delivered = take_count(value)?;
         self.totals.expired = take_count(value)?;
+        self.totals.rolled_up = take_count(value)?;
         for number in &mut self.totals.dropped {
             *number = take_count(value)?;
         }
+        self.restore_reach(value)?;
         self.losses.restore(value)
     }
 
@@ -45,6 +43,6 @@ impl Lane {
             Some(first) => (first.first_seq, first.first_message),
             None => (self.next_seq, self.next_message),
         };
-        self.skip_to(first_seq, first_message, books);
+        self.skip_to(Point { seq: first_seq, message: first_message }, books);
     }
 }

@@ -8,14 +8,20 @@
 use crate::books::DropReason;
 use crate::entry::{put_varint, take_count, take_varint};
 
-/// Reasons for which a record leaves undelivered: those of [`DropReason`], and expiry behind them.
-pub(super) const REASONS: usize = DropReason::ALL.len() + 1;
+/// Reasons for which a record leaves undelivered: those of [`DropReason`], and two behind them.
+pub(super) const REASONS: usize = DropReason::ALL.len() + 2;
 /// Too old.
 pub(super) const EXPIRED: usize = DropReason::ALL.len();
+/// Not lost: folded into a coarser one, or appended again.
+pub(super) const ROLLED_UP: usize = DropReason::ALL.len() + 1;
 
 /// The reason's name upstream.
 pub(super) fn name(reason: usize) -> &'static str {
-    DropReason::ALL.get(reason).map_or("expired", |reason| reason.name())
+    match reason {
+        EXPIRED => "expired",
+        ROLLED_UP => "rolled-up",
+        _ => DropReason::ALL.get(reason).map_or("unknown", |reason| reason.name()),
+    }
 }
 
 /// Records that left undelivered.
@@ -32,11 +38,6 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    /// One record.
-    pub const fn one(sequence: u64, messages: u64) -> Self {
-        Self { records: 1, messages, first_seq: sequence, through_seq: sequence }
-    }
-
     fn add(&mut self, other: Self) {
         if self.records == 0 {
             *self = other;
@@ -67,7 +68,7 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// `lost`, a run of records without a gap, left undelivered.
+    /// `lost` left undelivered: all between its first and its last that had not left before.
     pub fn lose(&mut self, reason: usize, lost: Lost) {
         for (untold, telling) in self.untold.iter_mut().zip(&mut self.telling) {
             if let Some((_, given_back)) = telling.take_if(|(seq, _)| (lost.first_seq..=lost.through_seq).contains(seq))
@@ -78,9 +79,15 @@ impl Losses {
         self.untold[reason].add(lost);
     }
 
-    /// What is to be told for the reason. `head_seq`: every record before it was delivered or lost.
-    pub fn due(&mut self, reason: usize, head_seq: u64) -> Option<Lost> {
-        self.telling[reason].take_if(|(seq, _)| *seq < head_seq);
+    /// The record `seq` was delivered: if it told something, that is told.
+    pub fn heard(&mut self, seq: u64) {
+        for telling in &mut self.telling {
+            *telling = telling.filter(|(its, _)| *its != seq);
+        }
+    }
+
+    /// What is to be told for the reason.
+    pub fn due(&mut self, reason: usize) -> Option<Lost> {
         let due = 0 < self.untold[reason].records && self.telling[reason].is_none();
         due.then(|| core::mem::take(&mut self.untold[reason]))
     }
@@ -130,12 +137,12 @@ mod tests {
     fn a_loss_record_that_is_lost_gives_back_what_it_was_to_tell() {
         let mut losses = Losses::default();
         losses.lose(FULL, lost(1, 3));
-        let due = losses.due(FULL, 4).unwrap();
+        let due = losses.due(FULL).unwrap();
         assert_eq!(due, lost(1, 3));
         losses.told(FULL, 9, due);
         // 4 to 9 go for another reason, and the loss record with them.
         losses.lose(EXPIRED, lost(4, 9));
-        assert_eq!((losses.due(FULL, 10), losses.due(EXPIRED, 10)), (Some(lost(1, 3)), Some(lost(4, 9))));
+        assert_eq!((losses.due(FULL), losses.due(EXPIRED)), (Some(lost(1, 3)), Some(lost(4, 9))));
     }
 
     #[test]
@@ -143,9 +150,11 @@ mod tests {
         let mut losses = Losses::default();
         losses.told(FULL, 9, lost(1, 3));
         losses.lose(FULL, lost(4, 6));
-        assert_eq!(losses.due(FULL, 9), None);
-        assert_eq!(losses.due(FULL, 10), Some(lost(4, 6)));
-        assert_eq!(losses.due(FULL, 10), None);
+        losses.heard(8);
+        assert_eq!(losses.due(FULL), None);
+        losses.heard(9);
+        assert_eq!(losses.due(FULL), Some(lost(4, 6)));
+        assert_eq!(losses.due(FULL), None);
     }
 
     #[test]
@@ -154,7 +163,7 @@ mod tests {
         losses.lose(FULL, lost(1, 3));
         losses.lose(EXPIRED, lost(4, 4));
         losses.lose(FULL, lost(8, 9));
-        assert_eq!(losses.due(FULL, 10), Some(Lost { records: 5, messages: 0, first_seq: 1, through_seq: 9 }));
+        assert_eq!(losses.due(FULL), Some(Lost { records: 5, messages: 0, first_seq: 1, through_seq: 9 }));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct LaneTotals {
     pub delivered: u64,
     /// Too old.
     pub expired: u64,
+    /// Folded into coarser ones, or appended again, to make room.
+    pub rolled_up: u64,
     /// Gone, by [`DropReason`].
     pub dropped: [u64; DropReason::ALL.len()],
 }

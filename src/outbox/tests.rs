@@ -1,6 +1,12 @@
 //! Sequences, bounds, policies, expiry and damage of the outbox.
 
+mod live;
+
 use super::*;
+use crate::books::DropReason;
+use crate::dead_letter::Loss;
+use crate::entry;
+use crate::record::RecordKind;
 use crate::time::TimeQuality;
 use crate::units::Millis;
 
@@ -11,6 +17,8 @@ fn config(bytes_max: u64, full: FullPolicy, ttl: Option<u64>) -> LaneConfig {
         bytes_max: Bytes(bytes_max),
         ttl: ttl.map(Millis),
         full,
+        roll_up: Vec::new(),
+        drain: Drain::InOrder,
         priority: 0,
         sink: None,
     }
@@ -56,10 +64,15 @@ impl Rig {
             Offer::Queued { lane, sequence, start } => self.outbox.close_message(lane, sequence, start),
             other => panic!("{other:?}"),
         }
-        self.outbox.make_way(at(wall_ms), &mut self.books, &mut self.releases);
-        self.outbox.seal(at(wall_ms), &mut self.batches, &mut self.entries, &mut Vec::new());
+        self.seal(wall_ms);
         assert_eq!(self.books.residue(self.outbox.messages_pending()), 0);
         assert!(self.outbox.lanes()[0].bytes() <= self.outbox.lanes()[0].config().bytes_max.0);
+    }
+
+    fn seal(&mut self, wall_ms: i64) {
+        let scratch = (&mut Vec::new(), &mut Vec::new());
+        self.outbox.make_way(wall_ms, &mut self.books, &mut self.releases);
+        self.outbox.seal(at(wall_ms), wall_ms, &mut self.batches, &mut self.entries, scratch);
     }
 
     fn settle(&mut self, sequence: u64, outcome: Outcome) {
@@ -134,12 +147,12 @@ fn records_older_than_the_ttl_expire_with_their_segment_also_the_last_one() {
     rig.message(100, 0);
     rig.message(100, 200);
     rig.message(100, 600);
-    let _ = rig.outbox.expire(at(1100), &mut rig.books, &mut rig.releases);
+    let _ = rig.outbox.expire(1100, &mut rig.books, &mut rig.releases);
     assert_eq!(rig.books.expired, 0, "the youngest of the first segment may be 1100 - 250 old");
     assert!(rig.outbox.deadline_ms().is_some_and(|due| 1100 < due && due <= 1600));
-    let _ = rig.outbox.expire(at(1600), &mut rig.books, &mut rig.releases);
+    let _ = rig.outbox.expire(1600, &mut rig.books, &mut rig.releases);
     assert_eq!((rig.books.expired, rig.outbox.messages_pending()), (2, 1));
-    let _ = rig.outbox.expire(at(1900), &mut rig.books, &mut rig.releases);
+    let _ = rig.outbox.expire(1900, &mut rig.books, &mut rig.releases);
     assert_eq!((rig.books.expired, rig.outbox.messages_pending()), (3, 0));
     assert_eq!(rig.outbox.deadline_ms(), None);
     rig.message(100, 2000);
@@ -203,10 +216,10 @@ fn whatever_leaves_undelivered_is_said_once_by_a_record_behind_the_gap_also_afte
         rig.message(100, at);
     }
     rig.settle(1, Outcome::Delivered);
-    rig.outbox.seal(at(530), &mut rig.batches, &mut rig.entries, &mut Vec::new());
-    assert!(rig.outbox.expire(at(1800), &mut rig.books, &mut rig.releases));
+    rig.seal(530);
+    assert!(rig.outbox.expire(1800, &mut rig.books, &mut rig.releases));
     assert_eq!(rig.books.expired, 4);
-    rig.outbox.seal(at(1800), &mut rig.batches, &mut rig.entries, &mut Vec::new());
+    rig.seal(1800);
     assert_eq!(said(&rig.batches), [], "an idle lane says nothing");
 
     let mut heads = Entries::default();
@@ -242,7 +255,7 @@ fn losses_are_told_in_full_although_loss_records_were_lost_as_well() {
         let is_loss = !said_by(&rig.batches, |loss| loss == sequence).is_empty();
         let settled = [Settled { sequence, closes_message: !is_loss, outcome: Outcome::Delivered }];
         rig.outbox.settle(0, &settled, &mut rig.books, &mut rig.releases);
-        rig.outbox.seal(at(300), &mut rig.batches, &mut rig.entries, &mut Vec::new());
+        rig.seal(300);
         sequence += 1;
     }
     let told: Vec<_> = said_by(&rig.batches, |sequence| arrived.contains(&sequence));

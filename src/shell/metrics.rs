@@ -214,6 +214,7 @@ fn lanes(text: &mut Text, status: &Status<'_>) {
         let labels = |outcome: &str| format!("lane=\"{}\",outcome=\"{outcome}\"", lane.name);
         text.sample("lane_records_total", &labels("delivered"), lane.totals.delivered);
         text.sample("lane_records_total", &labels("expired"), lane.totals.expired);
+        text.sample("lane_records_total", &labels("rolled-up"), lane.totals.rolled_up);
         for reason in DropReason::ALL {
             text.sample("lane_records_total", &labels(reason.name()), lane.totals.dropped[reason as usize]);
         }

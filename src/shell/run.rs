@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::control::{Order, Request};
 use super::logging;
 use super::metrics::{self, Scrape, ShellNumbers};
@@ -20,14 +20,16 @@ use super::mqtt::{Acked, Incoming, Link};
 use super::notify::Notify;
 use super::orders::{self, Came, Orders};
 use super::pulse::Pulse;
-use super::sink::{LaneEnds, Sink, SinkEvent};
+use super::sink::{LaneEnds, Records as _, Sink, SinkEvent};
 use super::store::{CommitAnswer, StoreHandle};
+use crate::books::DropReason;
 use crate::config::{CommitPolicy, DEAD_LETTER, FullPolicy, LaneConfig, Qos};
 use crate::cycle::{Answer, Cycle, Due, Submission};
-use crate::effect::Effects;
+use crate::effect::{Effects, READ_BYTES, Read};
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
 use crate::health::{FunctionSign, LaneSign, Signs, SinkSign};
+use crate::outbox::{Fetched, Lane};
 use crate::time::Now;
 
 /// Entries taken from the inbox at once.
@@ -69,6 +71,8 @@ pub struct Parts {
     pub sinks: Vec<(String, Sink)>,
     /// What the sinks report.
     pub settled: mpsc::Receiver<SinkEvent>,
+    /// Where the loop's own reads report.
+    pub events: mpsc::Sender<SinkEvent>,
     /// What the sinks are told.
     pub ends: Arc<LaneEnds>,
     /// Requests for the metrics page.
@@ -134,6 +138,7 @@ impl Loop {
         }
         loop {
             let now = self.parts.clock.now();
+            clock::know(self.parts.gateway.time(now).wall_ms);
             self.log();
             self.submit_if_due(now);
             self.beat(now);
@@ -256,30 +261,58 @@ impl Loop {
                 gateway.handle(now, event, self.cycle.open());
             }
             Incoming::Dropped { count: 0 } => {}
-            Incoming::Dropped { count } => {
-                gateway.handle(now, Event::Lost { count: *count }, self.cycle.open());
-                self.cycle.idle_work(now);
-            }
+            Incoming::Dropped { count } => gateway.handle(now, Event::Lost { count: *count }, self.cycle.open()),
+        }
+        // Losses, and what a clock that was put right has moved.
+        if self.parts.gateway.is_dirty() {
+            self.cycle.idle_work(now);
         }
     }
 
     fn settled(&mut self, event: SinkEvent) {
         let now = self.parts.clock.now();
-        if let SinkEvent::Gone { lane, lost } = &event {
-            let name = self.parts.gateway.outbox().lanes().get(*lane).map_or("", |lane| &lane.config().name);
-            log::error!(
-                "lane {name}: {} records, {} to {}, are damaged on flash and lost; upstream gets a loss record",
-                lost.until_seq - lost.from_seq,
-                lost.from_seq,
-                lost.until_seq - 1
-            );
-        }
+        let gone = if let SinkEvent::Gone { lane, lost } = &event { Some((*lane, *lost)) } else { None };
+        let before = gone.map_or(0, |(lane, _)| self.damaged(lane));
         let event = match &event {
             SinkEvent::Settled { lane, records } => Event::Settled { lane: *lane, records },
             SinkEvent::Gone { lane, lost } => Event::Gone { lane: *lane, lost: *lost },
+            SinkEvent::Upstream { lane, is_up } => Event::Upstream { lane: *lane, is_up: *is_up },
+            SinkEvent::Fetched { lane, outcome } => {
+                let fetched = outcome.as_ref().ok().map(|(batch, records)| Fetched {
+                    first_seq: batch.first_seq,
+                    records,
+                    lost: batch.lost,
+                });
+                Event::Fetched { lane: *lane, fetched }
+            }
         };
+        let upstream = if let Event::Upstream { lane, .. } = event { Some(lane) } else { None };
         self.parts.gateway.handle(now, event, self.cycle.open());
-        self.cycle.settled(now);
+        self.read();
+        if let Some(lane) = upstream {
+            // A mark is no promise, so it waits for no commit.
+            let live = self.parts.gateway.outbox().lanes().get(lane).and_then(Lane::live);
+            self.parts.ends.set_live(lane, live);
+            self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
+        }
+        if let Some((lane, lost)) = gone {
+            // Some of them may have left before.
+            let (damaged, last) = (self.damaged(lane) - before, lost.until_seq - 1);
+            let name = self.parts.gateway.outbox().lanes().get(lane).map_or("", |lane| &lane.config().name);
+            if 0 < damaged {
+                log::error!(
+                    "lane {name}: {damaged} records, {} to {last}, are damaged on flash and lost; upstream gets a loss record",
+                    lost.from_seq,
+                );
+            }
+        }
+        self.cycle.settled(now, &self.parts.gateway);
+    }
+
+    /// Records of the lane that were damaged.
+    fn damaged(&self, lane: usize) -> u64 {
+        let lane = self.parts.gateway.outbox().lanes().get(lane);
+        lane.map_or(0, |lane| lane.totals().dropped[DropReason::Damaged as usize])
     }
 
     fn tick(&mut self) {
@@ -290,12 +323,25 @@ impl Loop {
         }
     }
 
+    /// Reads what the gateway wants to see again; the answers come as events.
+    fn read(&mut self) {
+        for Read { lane, from_seq } in self.cycle.open().reads.drain(..) {
+            let (store, events) = (self.parts.store.clone(), self.parts.events.clone());
+            tokio::spawn(async move {
+                let outcome = store.read(lane, from_seq, READ_BYTES.as_usize(), Vec::new()).await;
+                // The loop has gone: the process ends.
+                let _ = events.send(SinkEvent::Fetched { lane, outcome }).await;
+            });
+        }
+    }
+
     fn submit_if_due(&mut self, now: Now) {
         let submission = self.cycle.submit_if_due(now, &mut self.parts.gateway);
         self.submit(submission);
     }
 
     fn submit(&mut self, submission: Option<Submission>) {
+        self.read();
         let Some(Submission { mut effects, snapshot }) = submission else { return };
         print_log(&mut effects);
         self.parts.orders.sealed();
@@ -339,11 +385,12 @@ impl Loop {
     /// Gives the store back what no sink needs any more, and tells the sinks how far they may read.
     fn release(&mut self, releases: &[crate::effect::Release]) {
         for release in releases {
-            self.parts.store.release(release.lane, release.below_segment);
+            self.parts.store.release(*release);
         }
         let outbox = self.parts.gateway.outbox();
         for (index, lane) in outbox.lanes().iter().enumerate() {
-            self.parts.ends.set(index, lane.head_seq(), lane.sealed_seq());
+            self.parts.ends.set(index, lane.head_seq(), lane.readable_seq());
+            self.parts.ends.set_live(index, lane.live());
         }
         self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::control;
 use super::metrics;
 use super::mqtt::{self, Source};
@@ -84,6 +84,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
     let stopwatch = Box::new(clock.clone());
     let gateway =
         Gateway::new(config, functions, recovered, clock.now(), stopwatch, &mut effects).map_err(Failure::Start)?;
+    clock::know(gateway.time(clock.now()).wall_ms);
     let (scrape, scrapes) = mpsc::channel(SCRAPES_MAX);
     let (order, orders) = mpsc::channel(ORDERS_MAX);
     let (pulse, supervisor) = (Arc::new(Pulse::default()), Arc::new(Notify::from_env()));
@@ -119,6 +120,7 @@ async fn start(plan: &Plan, functions: Vec<Function>, metrics: Option<SocketAddr
         answers,
         sinks,
         settled,
+        events,
         ends,
         scrapes,
         orders: Orders::new(orders),

@@ -2,7 +2,8 @@
 //!
 //! - Files are read at every connection, so renewed certificates need no restart.
 //! - An error names the file, or the certificate's fault; an expired one is told together with our clock's date, because
-//!   on a box without a clock battery the clock is as likely wrong as the certificate.
+//!   on a box without a clock battery the clock is as likely wrong as the certificate. When the clock is put right, the
+//!   connection is tried again at once.
 
 use core::fmt;
 use std::io;
@@ -14,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::clock::CertificateTime;
 use crate::config::Tls;
 
 /// Why TLS does not come about.
@@ -46,6 +48,19 @@ impl TlsError {
             rustls::Error::AlertReceived(alert) => Self::Alert(*alert),
             other => Self::Other(other.clone()),
         })
+    }
+
+    /// Whether another time of our clock would do.
+    #[must_use]
+    pub fn is_of_clock(&self) -> bool {
+        let Self::Server(error) = self else { return false };
+        matches!(
+            **error,
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
     }
 
     /// A number that tells causes apart.
@@ -125,7 +140,7 @@ fn server_fault(f: &mut fmt::Formatter<'_>, error: &CertificateError) -> fmt::Re
 /// A connector and the name that the server's certificate must bear.
 pub fn connector(tls: &Tls, host: &str) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(CertificateTime))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Other)?
         .with_root_certificates(roots(tls)?);

@@ -100,7 +100,7 @@ impl Workbench {
         };
         answer.result.map_err(Trouble::Commit)?;
         for release in &answer.effects.releases {
-            self.store.release(release.lane, release.below_segment);
+            self.store.release(*release);
         }
         Ok(())
     }

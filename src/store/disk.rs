@@ -66,3 +66,11 @@ pub trait DiskFile {
     /// Makes what was written durable, with the length.
     fn sync_data(&self) -> Result<(), DiskError>;
 }
+
+/// How often a read is tried before the bytes are taken for gone.
+const TRIES: u32 = 3;
+
+/// Reads as [`DiskFile::read_at`] does, with patience; `None`: it cannot be read, now.
+pub fn read_if_possible<F: DiskFile>(file: &F, offset: u64, out: &mut [u8]) -> Option<usize> {
+    (0..TRIES).find_map(|_| file.read_at(offset, out).ok())
+}

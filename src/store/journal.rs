@@ -3,18 +3,19 @@
 //! - Commit numbers are consecutive. A frame is synced before the next one is written.
 //! - A frame may hold the commit before it once more (`count` is 1); then that one is not missed if its own frame is gone.
 //! - Frames start on a page and fill it with zeros, so an acknowledged page is never written again.
+//! - How it is read back: `scan.rs`.
 //! - Body: `varint tails, tails…, entries…`; a tail = `varint name_len, name, varint segment, varint end, varint next_seq,
 //!   varint next_message, varint inline_len, [varint offset, inline frame]`. Snapshots have the same body.
 
 use std::collections::VecDeque;
 
 use crate::entry::{put_varint, take, take_count, take_varint};
-use crate::frame::{BODY_MAX, CELL, FrameKind, HEADER, Header, PAGE, SEGMENT_MAX, align_up, claims};
+use crate::frame::{BODY_MAX, FrameKind, HEADER, Header, PAGE, SEGMENT_MAX, align_up};
 use crate::manifest::check_label;
 
 use super::CommitError;
 use super::disk::{Disk, DiskError, DiskFile};
-use super::segment::{Base, Need, file_name, numbers};
+use super::segment::{Base, Need};
 
 /// Folder of the journal's segments; also what its headers are salted with.
 pub const DIR: &str = "journal";
@@ -87,42 +88,21 @@ fn take_tail<'a>(body: &mut &'a [u8]) -> Option<TailItem<'a>> {
 /// The writing end.
 #[derive(Debug)]
 pub struct Journal<F> {
-    salt: u32,
-    active: Option<Active<F>>,
+    pub(super) salt: u32,
+    pub(super) active: Option<Active<F>>,
     /// Closed segments, oldest first, with the newest commit in each.
-    closed: VecDeque<(u32, u64)>,
-    next_segment: u32,
-    last_commit: u64,
-    bytes: u64,
+    pub(super) closed: VecDeque<(u32, u64)>,
+    pub(super) next_segment: u32,
+    pub(super) last_commit: u64,
+    pub(super) bytes: u64,
 }
 
+/// The segment that is being written.
 #[derive(Debug)]
-struct Active<F> {
-    file: F,
-    number: u32,
-    end: u32,
-}
-
-/// Takes a commit's body.
-pub type Visit<'a, D> = dyn FnMut(&mut Base<D>, &[u8]) + 'a;
-
-/// What was found in the journal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scan {
-    /// Frames handed out.
-    pub frames: u64,
-    /// Missing commits: numbers that later commits skip.
-    pub missing: u64,
-    /// The newest missing commit.
-    pub newest_missing: Option<u64>,
-    /// Without a snapshot, the first commit is not the first there ever was.
-    pub starts_late: bool,
-    /// Damaged frames behind the last good one.
-    pub torn: u64,
-    /// Pages passed over to find a good frame.
-    pub skipped_bytes: u64,
-    /// Body of the newest frame.
-    pub newest_body: Vec<u8>,
+pub struct Active<F> {
+    pub(super) file: F,
+    pub(super) number: u32,
+    pub(super) end: u32,
 }
 
 impl<F: DiskFile> Journal<F> {
@@ -216,138 +196,10 @@ impl<F: DiskFile> Journal<F> {
         }
         Ok(())
     }
-
-    /// Reads the whole journal and hands out the frames behind the commit `covered`, in order; then lets the segments go that
-    /// hold nothing else. Reading never fails for damage.
-    pub fn open<D: Disk<File = F>>(
-        base: &mut Base<D>,
-        salt: u32,
-        covered: u64,
-        visit: &mut Visit<'_, D>,
-    ) -> Result<(Self, Scan), DiskError> {
-        let (mut journal, scan) = Self::scan(base, salt, covered, visit)?;
-        base.journal_live = journal.segments();
-        journal.release(base, covered)?;
-        Ok((journal, scan))
-    }
-
-    /// Reads as [`Journal::open`] does, and lets nothing go.
-    pub fn scan<D: Disk<File = F>>(
-        base: &mut Base<D>,
-        salt: u32,
-        covered: u64,
-        visit: &mut Visit<'_, D>,
-    ) -> Result<(Self, Scan), DiskError> {
-        base.disk.create_dir(DIR)?;
-        let mut journal =
-            Self { salt, active: None, closed: VecDeque::new(), next_segment: 1, last_commit: covered, bytes: 0 };
-        let mut scan = Scan::default();
-        let mut tail = None;
-        let mut torn: Vec<(F, Vec<u32>)> = Vec::new();
-        for number in numbers(&mut base.disk, DIR)? {
-            journal.next_segment = number.saturating_add(1);
-            let Some(file) = base.disk.open(&format!("{DIR}/{}", file_name(number)))? else { continue };
-            let mut found = journal.scan_segment(base, &file, number, &mut scan, visit);
-            journal.closed.push_back((number, found.newest));
-            let damaged = std::mem::take(&mut found.damaged);
-            if found.newest > 0 {
-                torn.clear();
-            }
-            if !damaged.is_empty() {
-                torn.push((file, damaged));
-            } else if found.newest > 0 || tail.is_none() {
-                tail = Some((file, number, found.end));
-            }
-        }
-        journal.resume(tail);
-        for (file, damaged) in torn {
-            scan.torn += damaged.len() as u64;
-            // So that they are not found, and counted, at the next start. They are behind the newest frame in any case.
-            let wiped = damaged.iter().try_for_each(|at| file.write_at(u64::from(*at), &[0; CELL as usize]));
-            let _ = wiped.and_then(|()| file.sync_data());
-        }
-        Ok((journal, scan))
-    }
-
-    fn scan_segment<D: Disk<File = F>>(
-        &mut self,
-        base: &mut Base<D>,
-        file: &F,
-        number: u32,
-        scan: &mut Scan,
-        visit: &mut Visit<'_, D>,
-    ) -> Found {
-        let len = u32::try_from(file.len().unwrap_or(0)).unwrap_or(u32::MAX);
-        let mut found = Found::default();
-        let mut body = Vec::new();
-        let mut at = 0;
-        while len.saturating_sub(at) >= HEADER {
-            let mut head = [0; HEADER as usize];
-            let read = file.read_at(u64::from(at), &mut head).unwrap_or(0);
-            let header = Header::decode(&head[..read], FrameKind::Journal, self.salt, number);
-            let Some(header) = header.filter(|header| read_body(file, at, len, header, &mut body)) else {
-                if claims(&head[..read], FrameKind::Journal, number) {
-                    found.damaged.push(at);
-                }
-                at = at.saturating_add(PAGE);
-                continue;
-            };
-            let skipped = at - found.end;
-            found.damaged.clear();
-            at = at.saturating_add(align_up(header.frame_len(), PAGE));
-            (found.end, found.newest) = (at, header.first);
-            // Older ones are covered by the snapshot.
-            if header.first > self.last_commit {
-                let holds = header.first.saturating_sub(u64::from(header.count));
-                let missing = holds.saturating_sub(self.last_commit + 1);
-                if missing > 0 {
-                    scan.skipped_bytes += u64::from(skipped);
-                    scan.newest_missing = Some(holds - 1);
-                    scan.starts_late |= self.last_commit == 0;
-                    scan.missing += if self.last_commit == 0 { 0 } else { missing };
-                }
-                scan.frames += 1;
-                self.last_commit = header.first;
-                self.bytes += u64::from(align_up(header.frame_len(), PAGE));
-                visit(base, &body);
-                std::mem::swap(&mut scan.newest_body, &mut body);
-            }
-        }
-        found
-    }
-
-    /// Goes on in the newest segment, behind its newest frame; but behind a torn one only in a new segment.
-    fn resume(&mut self, tail: Option<(F, u32, u32)>) {
-        if let Some((file, number, end)) = tail.filter(|(_, number, _)| Some(*number) == self.newest_number()) {
-            self.closed.pop_back();
-            self.active = Some(Active { file, number, end });
-        }
-    }
-
-    fn newest_number(&self) -> Option<u32> {
-        self.closed.back().map(|(number, _)| *number)
-    }
-}
-
-/// What a segment holds.
-#[derive(Debug, Default)]
-struct Found {
-    end: u32,
-    newest: u64,
-    damaged: Vec<u32>,
 }
 
 fn size<D: Disk>(base: &Base<D>) -> u64 {
     u64::from(base.segment_bytes)
-}
-
-fn read_body<F: DiskFile>(file: &F, at: u32, len: u32, header: &Header, body: &mut Vec<u8>) -> bool {
-    if header.frame_len() > len - at {
-        return false;
-    }
-    body.resize(header.body_len as usize, 0);
-    let read = file.read_at(u64::from(at + HEADER), body).unwrap_or(0);
-    read == body.len() && crc32fast::hash(body) == header.body_crc
 }
 
 /// The header for a frame whose body lies behind [`HEADER`] bytes of room; the segment is for the caller to set.

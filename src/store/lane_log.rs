@@ -4,12 +4,13 @@
 //! - In memory there is one [`Extent`] a segment, never anything per record.
 //! - Small frames are written without a sync: the journal holds a second copy until [`LaneLog::make_durable`].
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use crate::frame::{CELL, FrameKind, HEADER, Header, PAGE, Place, align_up, claims, place, salt};
 use crate::time::WallMillis;
 
-use super::disk::{Disk, DiskError, DiskFile};
+use super::disk::{Disk, DiskError, DiskFile, read_if_possible};
 use super::journal::Tail;
 use super::segment::{Base, Need, file_name, numbers};
 use super::{CommitError, LaneAppend, snapshot};
@@ -256,10 +257,10 @@ impl<F: DiskFile> LaneLog<F> {
         Ok(())
     }
 
-    /// Lets the segments below `below` go. If all go, the next append must use a new one.
-    pub fn release<D: Disk<File = F>>(&mut self, base: &mut Base<D>, below: u32) -> Result<(), DiskError> {
-        while self.extents.front().is_some_and(|extent| extent.segment < below) {
-            let Some(extent) = self.extents.pop_front() else { break };
+    /// Lets the segments in the range go. If all go, the next append must use a new one.
+    pub fn release<D: Disk<File = F>>(&mut self, base: &mut Base<D>, range: Range<u32>) -> Result<(), DiskError> {
+        while let Some(place) = self.extents.iter().position(|extent| range.contains(&extent.segment)) {
+            let Some(extent) = self.extents.remove(place) else { break };
             if self.reading.as_ref().is_some_and(|(number, _)| *number == extent.segment) {
                 self.reading = None;
             }
@@ -376,7 +377,7 @@ impl<F: DiskFile> LaneLog<F> {
             let (mut at, mut tail) = (0, Tail { next_seq: 1, ..Tail::default() });
             while let Some((offset, head)) = self.find(&file, *number, at, file_end(&file), tail.next_seq, true)? {
                 body.resize(head.body_len as usize, 0);
-                let read = file.read_at(u64::from(offset + HEADER), &mut body)?;
+                let read = read_if_possible(&file, u64::from(offset + HEADER), &mut body).unwrap_or(0);
                 at = align_up(offset + head.frame_len(), CELL);
                 if read == body.len() && crc32fast::hash(&body) == head.body_crc && head.commit > 1 {
                     let (next_seq, next_message) =
@@ -407,7 +408,7 @@ impl<F: DiskFile> LaneLog<F> {
             let mut at = if number == tail.segment { tail.end } else { 0 };
             while let Some((offset, head)) = self.find(&file, number, at, file_end(&file), tail.next_seq, true)? {
                 body.resize(head.body_len as usize, 0);
-                let read = file.read_at(u64::from(offset + HEADER), &mut body).unwrap_or(0);
+                let read = read_if_possible(&file, u64::from(offset + HEADER), &mut body).unwrap_or(0);
                 let whole = read == body.len() && crc32fast::hash(&body) == head.body_crc;
                 if !whole || head.first != tail.next_seq || through < head.commit {
                     break;
@@ -437,9 +438,9 @@ impl<F: DiskFile> LaneLog<F> {
         while at < end {
             let stop = align_up(at + 1, PAGE).min(end);
             let part = &mut page[..(stop - at) as usize];
-            let read = match file.read_at(u64::from(at), part) {
-                Err(_) if passes_over => 0,
-                read => read?,
+            let read = match passes_over {
+                true => read_if_possible(file, u64::from(at), part).unwrap_or(0),
+                false => file.read_at(u64::from(at), part)?,
             };
             for (index, cell) in part[..read].chunks(CELL as usize).enumerate() {
                 let offset = at + index as u32 * CELL;

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::disk::{Disk, DiskError, DiskFile};
@@ -54,12 +55,21 @@ struct State {
     syncs: u64,
     write_fails_at: Option<u64>,
     writes: u64,
+    reads_fail: Option<FailingReads>,
     /// Since the process began: something failed (not for want of power).
     failed: bool,
     /// What a sync failed for: files, and [`NAMES`].
     unsynced: BTreeSet<usize>,
     syncs_after_failure: u64,
     bytes_written: u64,
+}
+
+/// Which reads fail, and how often yet.
+#[derive(Clone, Debug)]
+struct FailingReads {
+    prefix: String,
+    bytes: Range<usize>,
+    times: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -118,6 +128,11 @@ impl MemDisk {
     pub fn fail_write(&self, nth: u64) {
         let mut state = self.0.borrow_mut();
         state.write_fails_at = Some(state.writes + nth);
+    }
+
+    /// Reads of these `bytes` of files whose names begin with `prefix` fail, so many `times` (until the power goes, at most).
+    pub fn fail_reads(&self, prefix: &str, bytes: Range<usize>, times: u64) {
+        self.0.borrow_mut().reads_fail = Some(FailingReads { prefix: prefix.to_owned(), bytes, times });
     }
 
     /// Whether an injected failure has hit the process that uses the disk.
@@ -241,6 +256,18 @@ impl State {
         Ok(())
     }
 
+    /// Whether this read is one that fails.
+    fn read(&mut self, inode: usize, bytes: &Range<usize>) -> Result<(), DiskError> {
+        let Some(failing) = &mut self.reads_fail else { return Ok(()) };
+        let touches = bytes.start < failing.bytes.end && failing.bytes.start < bytes.end;
+        let is_named = || self.names.iter().any(|(name, of)| *of == inode && name.starts_with(&failing.prefix));
+        if !touches || failing.times == 0 || !is_named() {
+            return Ok(());
+        }
+        failing.times -= 1;
+        Err(DiskError::Failed("read: input/output error (injected)".into()))
+    }
+
     fn answer(&self) -> Result<(), DiskError> {
         if self.down { Err(off()) } else { Ok(()) }
     }
@@ -290,6 +317,7 @@ impl State {
         self.cut_at = None;
         self.sync_fails_at = None;
         self.write_fails_at = None;
+        self.reads_fail = None;
         let kept = match survival {
             Survival::Dropped => 0,
             Survival::Kept => self.pending_names.len(),
@@ -460,6 +488,7 @@ impl DiskFile for MemFile {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize, DiskError> {
         self.disk.borrow().answer()?;
+        self.disk.borrow_mut().read(self.inode, &(offset as usize..offset as usize + out.len()))?;
         self.with(|file| {
             let from = (offset as usize).min(file.bytes.len());
             let len = out.len().min(file.bytes.len() - from);

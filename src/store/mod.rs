@@ -15,6 +15,7 @@ pub mod mem_disk;
 pub mod overlay;
 mod read;
 mod recover;
+mod scan;
 pub mod segment;
 mod snapshot;
 pub mod survey;
@@ -272,8 +273,14 @@ impl<D: Disk, K: Keyed> Store<D, K> {
 
     /// Lets the segments of `lane` below `below_segment` go. Only after the commit that says so (the lane's head) has happened.
     pub fn release(&mut self, lane: &str, below_segment: u32) -> Result<(), CommitError> {
+        self.release_range(lane, 0..below_segment)
+    }
+
+    /// Lets the segments of `lane` in the range go, which need not be its oldest: what they held is no record of the lane any
+    /// more. Only after the commit that says so has happened.
+    pub fn release_range(&mut self, lane: &str, segments: core::ops::Range<u32>) -> Result<(), CommitError> {
         let index = self.lane_index(lane)?;
-        Ok(self.lanes[index].release(&mut self.base, below_segment)?)
+        Ok(self.lanes[index].release(&mut self.base, segments)?)
     }
 
     /// Lets lanes take the reserve for full disks as well, or no longer. Only for a commit after which segments are let go:

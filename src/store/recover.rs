@@ -12,7 +12,8 @@ use crate::frame::{FrameKind, HEADER, PAGE};
 use crate::manifest::check_label;
 
 use super::disk::{Disk, DiskError, DiskFile};
-use super::journal::{Journal, Scan, Tail, split_body};
+use super::journal::{Journal, Tail, split_body};
+use super::scan::Scan;
 use super::keyed::{Dirty, Image, Keyed};
 use super::lane_log::{Behind, LaneLog, dir};
 use super::segment::{Base, file_name};
@@ -272,7 +273,8 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         for key in replay.touched.iter().flatten() {
             dirty.note(key, replay.entries.get(key).map(Vec::as_slice));
         }
-        if report.empty_but_expected || report.healed || replay.touched.is_none() {
+        // The keyed store may hold what the journal has lost, and numbers that will be given again.
+        if report.is_loss() || report.healed || replay.touched.is_none() {
             dirty.give_up();
         }
         // After a hole the snapshot is what counts, and the newest frame may be older than what healed it.

@@ -6,7 +6,7 @@
 
 use crate::frame::{FrameKind, HEADER, Header, PAGE, SEGMENT_MAX};
 
-use super::disk::{Disk, DiskError, DiskFile};
+use super::disk::{Disk, DiskError, DiskFile, read_if_possible};
 use super::journal::{TailItem, put_tail, split_body};
 use super::segment::{Base, fill};
 use crate::entry::put_varint;
@@ -196,13 +196,13 @@ fn numbers<D: Disk>(disk: &mut D) -> Result<Vec<u32>, DiskError> {
 fn load<D: Disk>(base: &mut Base<D>, salt: u32, number: u32) -> Result<Option<Loaded>, DiskError> {
     let Some(file) = base.disk.open(&path(number))? else { return Ok(None) };
     let mut head = [0; HEADER as usize];
-    let read = file.read_at(0, &mut head).unwrap_or(0);
+    let read = read_if_possible(&file, 0, &mut head).unwrap_or(0);
     let Some(header) = Header::decode(&head[..read], FrameKind::Snapshot, salt, number) else { return Ok(None) };
     if file.len()? < u64::from(header.frame_len()) {
         return Ok(None);
     }
     let mut body = vec![0; header.body_len as usize];
-    let read = file.read_at(u64::from(HEADER), &mut body).unwrap_or(0);
+    let read = read_if_possible(&file, u64::from(HEADER), &mut body).unwrap_or(0);
     let good = read == body.len() && crc32fast::hash(&body) == header.body_crc;
     Ok(good.then_some(Loaded { commit: header.first, body }))
 }

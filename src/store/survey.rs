@@ -54,6 +54,8 @@ pub struct LaneRange {
     pub next_seq: u64,
     /// Messages closed by all records.
     pub next_message: u64,
+    /// What has left before its turn: first number, number behind the last, and messages that were closed, of each run.
+    pub left: Vec<(u64, u64, u64)>,
 }
 
 /// The whole folder.
@@ -238,10 +240,20 @@ impl Walk<'_> {
         let head = Place { seq: self.range.head_seq, message: self.range.head_message };
         let from = self.expected.unwrap_or(head);
         let index = self.files.len().saturating_sub(1 + ago);
+        let from = Place { seq: from.seq.max(head.seq), message: from.message.max(head.message) };
+        let (left, left_messages) = self.left_within(from.seq, to.seq);
         if let Some(found) = self.files.get_mut(index) {
-            found.missing += to.seq.saturating_sub(from.seq.max(head.seq));
-            found.missing_messages += to.message.saturating_sub(from.message.max(head.message));
+            found.missing += to.seq.saturating_sub(from.seq).saturating_sub(left);
+            found.missing_messages += to.message.saturating_sub(from.message).saturating_sub(left_messages);
         }
+    }
+
+    /// Records, and messages, that need not be there any more.
+    fn left_within(&self, from_seq: u64, to_seq: u64) -> (u64, u64) {
+        self.range.left.iter().fold((0, 0), |(records, messages), (first, end, closed)| {
+            let part = end.min(&to_seq).saturating_sub(*first.max(&from_seq));
+            (records + part, messages + if 0 < part { *closed } else { 0 })
+        })
     }
 
     fn end(mut self) -> Vec<FileSurvey> {

@@ -18,6 +18,8 @@ pub const REVISION_END: u8 = 0;
 pub const REVISION_LATENESS: u8 = 1;
 /// Emitted some time after a value came later than that.
 pub const REVISION_LATE: u8 = 2;
+/// Folded from several, mostly of shorter windows, because the lane was full.
+pub const REVISION_ROLLED_UP: u8 = 3;
 
 const VERSION: u8 = 1;
 
@@ -36,7 +38,7 @@ pub struct Aggregate<'a> {
     pub start_ms: WallMillis,
     /// End of the window, excluded.
     pub end_ms: WallMillis,
-    /// [`REVISION_END`], [`REVISION_LATENESS`] or [`REVISION_LATE`]; the same may come more than once.
+    /// [`REVISION_END`], [`REVISION_LATENESS`], [`REVISION_LATE`] or [`REVISION_ROLLED_UP`]; the same may come more than once.
     pub revision: u8,
     /// The worst quality among the times of the values.
     pub quality: TimeQuality,
@@ -52,7 +54,7 @@ impl<'a> Aggregate<'a> {
     /// Whether values are in it that came after the allowed lateness.
     #[must_use]
     pub const fn late(&self) -> bool {
-        self.revision >= REVISION_LATE
+        self.revision == REVISION_LATE
     }
 
     /// Sum over count.

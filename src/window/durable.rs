@@ -6,21 +6,24 @@
 //!   varint length and bytes), written before or with its first cell: a cell is understood, and can be emitted, when the
 //!   configuration no longer knows its meter.
 //! - A cell is `c, id u32 LE, zigzag varint of (start / length), key` → its statistics; the low bits of their first
-//!   byte are quality and revision. A key of the counter `energy.pulses` for `meter-07` in a minute takes 17 bytes.
+//!   byte are quality and revision; the revision 3 is that of a window at its end whose values were all timed by a clock that
+//!   was not set. A key of the counter `energy.pulses` for `meter-07` in a minute takes 17 bytes.
 
 use core::fmt;
 use std::borrow::Cow;
 
 use super::aggregate::{Aggregate, from_owners_bits, kind_code, kind_from_code, owners_bits};
 use super::cell::Stats;
-use super::table::{Cell, Window};
-use super::{Emit, Meter, MeterDef, REVISION_LATE, REVISION_LATENESS, SPAN_MAX_MS, TIME_MAX_MS};
+use super::table::{Cell, Timing, Window};
+use super::{Emit, Meter, MeterDef, REVISION_END, REVISION_LATE, REVISION_LATENESS, SPAN_MAX_MS, TIME_MAX_MS};
 use crate::entry::{Entries, Space, put_varint, take, take_varint, unzigzag, zigzag};
 use crate::manifest::{MeterKind, MeterSpec, MeterTime};
 use crate::time::{TimeQuality, WallMillis};
 use crate::units::Millis;
 
 const VERSION: u8 = 1;
+/// In a cell's bits only: [`REVISION_END`], and [`Timing::Unset`].
+const REVISION_UNSET: u8 = 3;
 const SPACE: u8 = Space::Cell as u8;
 
 /// An entry that is neither a cell nor a meter's definition: damage that the CRC did not see, or a newer version's.
@@ -127,7 +130,8 @@ fn put_cell(entries: &mut Entries, meter: &Meter, window: &Window, index: u32, k
     key.clear();
     put_cell_key(key, meter.id, meter.length_ms, window.start_ms, window.key(index));
     value.clear();
-    let owners = owners_bits(cell.quality, window.revision);
+    let is_unset = window.timing == Timing::Unset && window.revision == REVISION_END;
+    let owners = owners_bits(cell.quality, if is_unset { REVISION_UNSET } else { window.revision });
     cell.stats.encode(meter.def.spec.kind, window.start_ms, owners, value);
     entries.put(&[&[SPACE], key], value);
 }
@@ -202,8 +206,8 @@ impl Pending {
         };
         let (start_ms, cell_key) = take_place(place, meter.length_ms).ok_or(RestoreError::Key)?;
         let (stats, owners) = take_stats(value, meter.def.spec.kind, start_ms).ok_or(RestoreError::Value)?;
-        let (quality, revision) = from_owners_bits(owners);
-        let Some(window) = meter.window_to_restore(start_ms, revision, cell_key) else {
+        let (quality, revision, timing) = from_cell_bits(owners);
+        let Some(window) = meter.window_to_restore(start_ms, (revision, timing), cell_key) else {
             self.orphans.push((key.to_vec(), value.to_vec()));
             return Ok(i64::MAX);
         };
@@ -239,7 +243,7 @@ impl Pending {
         let length_ms = i64::try_from(def.spec.window.0.clamp(1, SPAN_MAX_MS)).ok()?;
         let (start_ms, cell_key) = take_place(place, length_ms)?;
         let (stats, owners) = take_stats(value, def.spec.kind, start_ms)?;
-        let (quality, revision) = from_owners_bits(owners);
+        let (quality, revision, _) = from_cell_bits(owners);
         let aggregate = Aggregate {
             meter: &def.name,
             unit: &def.spec.unit,
@@ -261,12 +265,28 @@ fn take_stats(mut value: &[u8], kind: MeterKind, start_ms: WallMillis) -> Option
     value.is_empty().then_some(stats)
 }
 
+fn from_cell_bits(owners: u8) -> (TimeQuality, u8, Timing) {
+    match from_owners_bits(owners) {
+        (quality, REVISION_UNSET) => (quality, REVISION_END, Timing::Unset),
+        (quality, revision) => (quality, revision, Timing::Mixed),
+    }
+}
+
 impl Meter {
     /// The window of a restored cell, or `None` if the bounds have no room for it.
-    fn window_to_restore(&mut self, start_ms: WallMillis, revision: u8, key: &[u8]) -> Option<usize> {
+    fn window_to_restore(
+        &mut self,
+        start_ms: WallMillis,
+        (revision, timing): (u8, Timing),
+        key: &[u8],
+    ) -> Option<usize> {
         if let Some(window) = self.window_at(start_ms) {
             let room = self.cells < self.cells_max() && (!self.is_full(window) || key == super::OVERFLOW_KEY);
-            return (room || self.windows[window].find(key).is_some()).then_some(window);
+            let found = room || self.windows[window].find(key).is_some();
+            if found {
+                self.windows[window].join(timing);
+            }
+            return found.then_some(window);
         }
         let room = self.windows.len() < self.windows_max()
             && self.cells < self.cells_max()
@@ -278,7 +298,11 @@ impl Meter {
             REVISION_LATE.. => -TIME_MAX_MS,
             _ => end_ms,
         };
-        room.then(|| self.insert(Window::default().opened(start_ms, due_ms, revision)))
+        room.then(|| {
+            let window = self.insert(Window::default().opened(start_ms, due_ms, revision));
+            self.windows[window].timing = timing;
+            window
+        })
     }
 
     fn put_back(&mut self, window: usize, key: &[u8], stats: Stats, quality: TimeQuality) {

@@ -8,11 +8,14 @@
 //! - Bounds: a meter has at most [`MeterSpec::cells_max`] cells, in [`MeterSpec::open_windows_max`] + [`STRAY_WINDOWS`]
 //!   windows, and `keys_max` keys (and the overflow key) in each. Reaching one is an ordinary answer: keys fold into
 //!   [`OVERFLOW_KEY`]; where there is no room for another window or cell, the window furthest from now is emitted early.
+//! - Windows that go by a clock that was not set wait for it a while ([`FoldTime::hold_until_ms`]); when the clock is put right,
+//!   what is still open is put right with it ([`Windows::shift`]).
 //! - The same calls give the same aggregates in the same order: (meter, window, key).
 
 pub mod aggregate;
 pub mod cell;
 mod durable;
+mod shift;
 pub mod sketch;
 pub mod sum;
 mod table;
@@ -22,7 +25,7 @@ mod tests;
 use core::fmt;
 use std::borrow::Cow;
 
-pub use aggregate::{Aggregate, REVISION_END, REVISION_LATE, REVISION_LATENESS};
+pub use aggregate::{Aggregate, REVISION_END, REVISION_LATE, REVISION_LATENESS, REVISION_ROLLED_UP};
 pub use cell::Stats;
 pub use durable::{RestoreError, Restored};
 
@@ -31,7 +34,7 @@ use crate::entry::Entries;
 use crate::manifest::{MeterSpec, MeterTime};
 use crate::time::{TimeQuality, WallMillis};
 use sketch::Mapping;
-use table::Window;
+use table::{Timing, Window};
 
 /// The key that takes the values of keys beyond `keys_max`.
 pub const OVERFLOW_KEY: &[u8] = b"~overflow";
@@ -62,8 +65,15 @@ pub struct FoldTime {
     pub event_ms: WallMillis,
     /// The time of processing.
     pub now_ms: WallMillis,
-    /// Quality of the time that the meter goes by.
+    /// Quality of the event's time.
     pub quality: TimeQuality,
+    /// Whether the event's time is the gateway's own, not a device's.
+    pub is_own: bool,
+    /// Quality of the gateway's clock.
+    pub clock: TimeQuality,
+    /// Windows that go by the gateway's clock while it is not set are emitted at this time at the earliest: it may be set by
+    /// then, and they with it.
+    pub hold_until_ms: WallMillis,
 }
 
 /// Where a value went.
@@ -180,16 +190,22 @@ impl Windows {
             return None;
         }
         let meter = &mut self.meters[usize::from(meter)];
-        let time_ms = match meter.def.spec.time {
-            MeterTime::Event => at.event_ms,
-            MeterTime::Processing => at.now_ms,
+        let (time_ms, is_own, quality) = match meter.def.spec.time {
+            MeterTime::Event => (at.event_ms, at.is_own, at.quality),
+            MeterTime::Processing => (at.now_ms, true, at.clock),
         };
+        let timing = Timing::of(is_own, at.clock);
         let time_ms = time_ms.clamp(-TIME_MAX_MS, TIME_MAX_MS);
         let now_ms = at.now_ms.clamp(-TIME_MAX_MS, TIME_MAX_MS);
         let mut window = match meter.window_at(time_ms) {
-            Some(window) => window,
+            Some(window) => {
+                meter.windows[window].join(timing);
+                window
+            }
             None => {
                 let window = meter.open(time_ms, now_ms, &mut self.durable, emit);
+                meter.windows[window].timing = timing;
+                meter.windows[window].hold(at.hold_until_ms);
                 self.due_ms = self.due_ms.min(meter.windows[window].due_ms);
                 window
             }
@@ -206,9 +222,14 @@ impl Windows {
             _ => Lateness::TooLate,
         };
         let cell = window.cell_mut(cell);
-        cell.quality = if cell.stats.count == 0 { at.quality } else { cell.quality.min(at.quality) };
+        cell.quality = if cell.stats.count == 0 { quality } else { cell.quality.min(quality) };
         cell.stats.fold(kind, &self.mapping, time_ms, value);
         Some(Fold { lateness, overflow })
+    }
+
+    /// After restoring: what was timed by a clock that was not set waits until then for it to be set.
+    pub fn hold(&mut self, until_ms: WallMillis) {
+        self.meters.iter_mut().flat_map(|meter| &mut meter.windows).for_each(|window| window.hold(until_ms));
     }
 
     /// When [`Windows::close_due`] has something to do next; `None` if nothing is open.

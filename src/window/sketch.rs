@@ -200,8 +200,8 @@ impl Sketch {
     }
 
     /// Bytes of memory that it holds.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.bins.capacity() * size_of::<Bin>()
     }
 

@@ -4,6 +4,7 @@
 //!   depends on it), nothing is ever removed one by one, and a window's storage is taken over by the next one.
 //! - Memory grows by a quarter at a time, so that capacity stays near what is used.
 
+use super::REVISION_END;
 use super::cell::Stats;
 use crate::time::{TimeQuality, WallMillis};
 
@@ -20,6 +21,28 @@ pub(super) struct Cell {
     key_len: u16,
 }
 
+/// By which clock all values of a window were timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Timing {
+    /// The devices' own, or several.
+    #[default]
+    Mixed,
+    /// The gateway's, which was set.
+    Set,
+    /// The gateway's, which was not.
+    Unset,
+}
+
+impl Timing {
+    pub fn of(is_own: bool, clock: TimeQuality) -> Self {
+        match (is_own, clock) {
+            (false, _) => Self::Mixed,
+            (true, TimeQuality::Synced) => Self::Set,
+            (true, _) => Self::Unset,
+        }
+    }
+}
+
 /// An open window.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window {
@@ -27,6 +50,7 @@ pub(super) struct Window {
     /// When it is emitted.
     pub due_ms: WallMillis,
     pub revision: u8,
+    pub timing: Timing,
     /// Whether one of the cells is the overflow key's.
     pub overflows: bool,
     /// Cells that changed since the last drain.
@@ -43,7 +67,21 @@ pub(super) struct Window {
 impl Window {
     /// An empty window's storage, as this window.
     pub fn opened(self, start_ms: WallMillis, due_ms: WallMillis, revision: u8) -> Self {
-        Self { start_ms, due_ms, revision, ..self }
+        Self { start_ms, due_ms, revision, timing: Timing::Mixed, ..self }
+    }
+
+    /// A value that was timed so comes in.
+    pub fn join(&mut self, timing: Timing) {
+        if self.timing != timing {
+            self.timing = Timing::Mixed;
+        }
+    }
+
+    /// Waits for the clock to be set, if it goes by one that was not.
+    pub fn hold(&mut self, until_ms: WallMillis) {
+        if self.timing == Timing::Unset && self.revision == REVISION_END {
+            self.due_ms = self.due_ms.max(until_ms);
+        }
     }
 
     /// Cells in use.

@@ -153,6 +153,18 @@ fn names_are_unique_lanes_know_their_sinks_and_sizes_are_possible() {
             "[[lane]]\nname = \"a\"\ntopics = [\"#\"]\nbytes-max = \"100 KiB\"\n",
             "lane.a.bytes-max: wants 100 KiB; at least 1 MiB is taken",
         ),
+        (
+            "[[lane]]\nname = \"a\"\ntopics = [\"#\"]\nfull = \"roll-up\"\nbytes-max = \"4 MiB\"\n",
+            "lane.a.bytes-max: wants at least 8 MiB where full is \"roll-up\": 16 times store.segment-bytes",
+        ),
+        (
+            "[[lane]]\nname = \"a\"\ntopics = [\"#\"]\nfull = \"roll-up\"\nroll-up = [\"1 min\", \"90 s\"]\n",
+            "lane.a.roll-up: wants 1 to 8 lengths from \"1 s\" on, each a multiple of the one before",
+        ),
+        (
+            "[[lane]]\nname = \"a\"\ntopics = [\"#\"]\nroll-up = [\"1 min\"]\n",
+            "lane.a.roll-up: is for full = \"roll-up\"",
+        ),
         ("[store]\nsegment-bytes = \"65 KiB\"\n", "store.segment-bytes: wants 65 KiB; multiples of 4 KiB are taken"),
         (
             "[[lane]]\nname = \"dead-letter\"\nfull = \"reject\"\n",

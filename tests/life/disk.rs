@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support::broker::{Broker, Conf};
-use super::support::device::{publish, reading};
+use weir::envelope::ParsedRecord;
+
+use super::support::device::{Publish, publish, reading};
 use super::support::gateway::Gateway;
 use super::support::guests::Guest;
+use super::support::ledger::Ledger;
 use super::support::upstream::Upstream;
 use super::{drain, function, head, start};
 
@@ -18,13 +21,33 @@ const KEEP: Guest =
 /// A small file system of its own.
 struct Mount(PathBuf);
 
+/// Of which kind.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Tmpfs,
+    /// In a file beside the mount point, through a loop device.
+    Ext4,
+}
+
 impl Mount {
     /// `None`: it may not be mounted here.
-    fn new(folder: &Path, megabytes: u32) -> Option<Self> {
+    fn new(kind: Kind, folder: &Path, megabytes: u32) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
+        let run = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
         let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output().ok()?;
-        mounted.status.success().then(|| Self(folder.to_owned()))
+        let mounted = match kind {
+            Kind::Tmpfs => run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder)),
+            Kind::Ext4 => {
+                let image = folder.with_extension("ext4");
+                fs::File::create(&image).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
+                run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))
+                    && run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(folder))
+            }
+        };
+        if !mounted {
+            eprintln!("skipped: a {kind:?} cannot be mounted here; this test needs root and, for ext4, loop devices");
+        }
+        mounted.then(|| Self(folder.to_owned()))
     }
 
     /// Takes all the room but about this.
@@ -49,6 +72,20 @@ impl Drop for Mount {
     }
 }
 
+/// Messages of about a kilobyte.
+fn messages(from: usize, through: usize) -> Vec<Publish> {
+    let payload = |number: usize| format!("{{\"seq\":{number},\"pad\":\"{}\"}}", "x".repeat(1000));
+    (from..=through).map(|number| reading("site/d/temp", payload(number))).collect()
+}
+
+/// The numbers of the messages that are upstream.
+fn arrived(ledger: &Ledger) -> Vec<u64> {
+    let number = |record: &ParsedRecord| record.fields.get("payload")?["seq"].as_u64();
+    let mut seen: Vec<u64> = ledger.messages("keep/").filter_map(number).collect();
+    seen.sort_unstable();
+    seen
+}
+
 fn full_disk(sled: bool) {
     let broker = Broker::start(&Conf::wide());
     let mut cloud = Broker::start(&Conf::wide());
@@ -62,18 +99,14 @@ fn full_disk(sled: bool) {
         + &format!("[[sink]]\nname = \"cloud\"\ntype = \"mqtt\"\nurl = \"{}\"\n", cloud.url());
     let mut gateway = Gateway::new(&config);
     KEEP.install(&gateway);
-    let Some(mount) = Mount::new(&gateway.path("disk"), 24) else {
-        eprintln!("skipped: this user may not mount a tmpfs");
-        return;
-    };
+    let Some(mount) = Mount::new(Kind::Tmpfs, &gateway.path("disk"), 24) else { return };
     start(&mut gateway);
     publish(broker.port(), vec![reading("site/d/temp", "first")]);
     gateway.wait_for("the first message", |numbers| numbers.get("messages_received_total") == 1.0);
     std::thread::sleep(std::time::Duration::from_millis(500));
     mount.fill(1 << 20);
     let count = 4000;
-    let payload = |number: usize| format!("{{\"seq\":{number},\"pad\":\"{}\"}}", "x".repeat(1000));
-    publish(broker.port(), (1..count).map(|number| reading("site/d/temp", payload(number))).collect());
+    publish(broker.port(), messages(1, count - 1));
     gateway.wait_for_log("the disk is full");
     let numbers = gateway.wait_for("an answer", |_| true);
     let taken = numbers.get("messages_received_total");
@@ -91,10 +124,7 @@ fn full_disk(sled: bool) {
     assert!(gateway.stop().success(), "{}", gateway.log());
     let ledger = upstream.collect(&[("telemetry", count as u64)]);
     ledger.assert_whole();
-    let mut seen: Vec<u64> =
-        ledger.messages("keep/").filter_map(|record| record.fields.get("payload")?["seq"].as_u64()).collect();
-    seen.sort_unstable();
-    assert_eq!(seen, (1..count as u64).collect::<Vec<_>>(), "each once");
+    assert_eq!(arrived(&ledger), (1..count as u64).collect::<Vec<_>>(), "each once");
 }
 
 #[test]
@@ -105,4 +135,82 @@ fn a_full_disk_is_waited_out_and_survived() {
 #[test]
 fn a_full_disk_is_waited_out_and_survived_with_sled() {
     full_disk(true);
+}
+
+/// The disk fills under a running gateway and room comes back, twice, without a restart: whatever the lane's policy, what was
+/// acknowledged is upstream or counted as dropped for room, and the books balance all the time.
+fn full_and_free(kind: Kind, lane: &str) {
+    let broker = Broker::start(&Conf::wide());
+    let mut cloud = Broker::start(&Conf::wide());
+    let upstream = Upstream::subscribe(cloud.port());
+    cloud.stop();
+    let config = head(&broker.url()).replace("[broker]", "data-dir = \"disk/data\"\n[broker]")
+        + "[store]\nsled = false\nsegment-bytes = \"64 KiB\"\njournal-bytes-max = \"256 KiB\"\nsnapshot-interval = \"1 s\"\n"
+        + &function("keep")
+        + &format!("[[lane]]\nname = \"telemetry\"\ntopics = [\"#\"]\n{lane}")
+        + &format!("[[sink]]\nname = \"cloud\"\ntype = \"mqtt\"\nurl = \"{}\"\n", cloud.url());
+    let mut gateway = Gateway::new(&config);
+    KEEP.install(&gateway);
+    let Some(mount) = Mount::new(kind, &gateway.path("disk"), 16) else { return };
+    start(&mut gateway);
+    let mut sent = 0;
+    for _ in 0..2 {
+        // Everything of before is committed, so that the disk fills in the middle of what comes now.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        mount.fill(600_000);
+        let full = gateway.log().matches("the disk is full").count();
+        publish(broker.port(), messages(sent + 1, sent + 2000));
+        sent += 2000;
+        let until = std::time::Instant::now() + super::support::gateway::PATIENCE;
+        let mut received = 0.0;
+        // Either it stands still on the full disk, or the lane makes room within what it has.
+        while gateway.log().matches("the disk is full").count() == full && received < sent as f64 {
+            assert!(std::time::Instant::now() < until, "{received} of {sent}\n{}", gateway.log());
+            received = gateway.wait_for("an answer", |_| true).get("messages_received_total");
+        }
+        mount.free();
+        gateway.wait_for("the rest", |numbers| numbers.get("messages_received_total") == sent as f64);
+    }
+    cloud.resume();
+    let numbers = gateway.wait_for("all of it", |numbers| {
+        numbers.get("messages_received_total") == sent as f64 && numbers.waiting("telemetry") == 0.0
+    });
+    assert!(gateway.stop().success(), "{}", gateway.log());
+    assert_eq!(gateway.log().matches("is ready").count(), 1, "it never restarted");
+    let delivered = numbers.get("lane_records_total{lane=\"telemetry\",outcome=\"delivered\"}");
+    let dropped = numbers.get("messages_dropped_total{reason=\"lane-full\"}");
+    let ledger = upstream.collect(&[("telemetry", delivered as u64)]);
+    assert!(ledger.faults.is_empty(), "{:?}", ledger.faults);
+    let seen = arrived(&ledger);
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "each once");
+    assert_eq!(seen.len() as f64 + dropped, sent as f64, "what is not upstream is counted");
+    assert!(lane.contains("drop-oldest") || dropped == 0.0, "{dropped} were dropped");
+    let said: u64 = ledger
+        .records
+        .iter()
+        .filter(|record| record.kind == weir::record::RecordKind::Loss)
+        .map(|record| record.fields["messages"].as_u64().unwrap())
+        .sum();
+    assert_eq!(said as f64, dropped, "and said");
+}
+
+#[test]
+fn a_full_ext4_is_waited_out_without_a_restart_by_a_lane_that_rejects() {
+    full_and_free(Kind::Ext4, "full = \"reject\"\nbytes-max = \"12 MiB\"\n");
+}
+
+#[test]
+fn a_full_ext4_is_waited_out_without_a_restart_by_a_lane_that_drops_its_oldest() {
+    full_and_free(Kind::Ext4, "full = \"drop-oldest\"\nbytes-max = \"12 MiB\"\n");
+}
+
+#[test]
+fn lanes_on_a_full_tmpfs_reject_or_drop_and_nothing_is_lost_uncounted() {
+    full_and_free(Kind::Tmpfs, "full = \"reject\"\nbytes-max = \"12 MiB\"\n");
+    full_and_free(Kind::Tmpfs, "full = \"drop-oldest\"\nbytes-max = \"256 KiB\"\n");
+}
+
+#[test]
+fn a_full_ext4_is_waited_out_without_a_restart_by_a_lane_that_rolls_up() {
+    full_and_free(Kind::Ext4, "full = \"roll-up\"\nbytes-max = \"12 MiB\"\n");
 }

@@ -3,11 +3,13 @@
 #![cfg(feature = "shell")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod again;
 mod changes;
 mod disk;
 mod ends;
 mod filters;
 mod many;
+mod roll_up;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -150,7 +150,8 @@ impl Tested {
                             list.push((record.sequence, record.outcome));
                         }
                     }
-                    SinkEvent::Gone { .. } => panic!("nothing is gone"),
+                    SinkEvent::Upstream { .. } => {}
+                    SinkEvent::Gone { .. } | SinkEvent::Fetched { .. } => panic!("nothing is gone"),
                 }
             }
         })

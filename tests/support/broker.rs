@@ -106,13 +106,21 @@ impl Broker {
         }
     }
 
-    /// It does nothing for a while: SIGSTOP and SIGCONT.
+    /// It does nothing for a while.
     pub fn stall(&self, time: Duration) {
-        if let Some(child) = &self.child {
-            process::signal("STOP", child.id());
-            std::thread::sleep(time);
-            process::signal("CONT", child.id());
-        }
+        self.pause();
+        std::thread::sleep(time);
+        self.go_on();
+    }
+
+    /// It does nothing from now on: SIGSTOP.
+    pub fn pause(&self) {
+        self.child.iter().for_each(|child| process::signal("STOP", child.id()));
+    }
+
+    /// It goes on: SIGCONT.
+    pub fn go_on(&self) {
+        self.child.iter().for_each(|child| process::signal("CONT", child.id()));
     }
 
     /// Whether it runs.

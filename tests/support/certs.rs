@@ -18,6 +18,8 @@ pub enum Validity {
     Expired,
     /// For ten days.
     Soon,
+    /// From so many seconds after 1970 began.
+    Since(u64),
 }
 
 impl Authority {
@@ -36,13 +38,19 @@ impl Authority {
     pub fn sign(&self, folder: &Path, name: &str, validity: Validity) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        if validity == Validity::Expired {
-            (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 2, 3));
-        }
-        if validity == Validity::Soon {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            let ten_days = std::time::Duration::from_secs(10 * 86_400 + 3600);
-            params.not_after = date_time_ymd(1970, 1, 1) + now + ten_days;
+        match validity {
+            Validity::Now => {}
+            Validity::Expired => {
+                (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 2, 3));
+            }
+            Validity::Soon => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+                let ten_days = std::time::Duration::from_secs(10 * 86_400 + 3600);
+                params.not_after = date_time_ymd(1970, 1, 1) + now + ten_days;
+            }
+            Validity::Since(seconds) => {
+                params.not_before = date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(seconds);
+            }
         }
         let key = KeyPair::generate().unwrap();
         let files = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));

@@ -19,13 +19,14 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Gateway {
     folder: tempfile::TempDir,
     metrics: u16,
+    env: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Gateway {
     /// A folder with this `gateway.toml`; not running yet.
     pub fn new(config: &str) -> Self {
-        let gateway = Self { folder: tempfile::tempdir().unwrap(), metrics: free_port(), child: None };
+        let gateway = Self { folder: tempfile::tempdir().unwrap(), metrics: free_port(), env: Vec::new(), child: None };
         gateway.configure(config);
         gateway
     }
@@ -39,6 +40,11 @@ impl Gateway {
     pub fn keep(mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
         self.folder.path().to_owned()
+    }
+
+    /// Sets a variable of its environment, for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// A file or folder of its own.
@@ -67,6 +73,7 @@ impl Gateway {
         command.args(["run", "gateway.toml", "--metrics", &format!("127.0.0.1:{}", self.metrics)]);
         // As on a terminal, also where the tests themselves run under systemd.
         command.current_dir(self.folder.path()).stderr(log).env_remove("JOURNAL_STREAM");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -19,6 +19,8 @@ pub struct Ledger {
     lanes: BTreeMap<(String, String), BTreeMap<u64, u64>>,
     /// By (meter, key).
     meters: BTreeMap<(String, String), Stats>,
+    /// By (meter, start of the window): values over all keys, and partials.
+    windows: BTreeMap<(String, i64), (u64, u64)>,
     /// All records but aggregates, in order of arrival.
     pub records: Vec<ParsedRecord>,
     /// Deliveries of what was there already.
@@ -55,6 +57,8 @@ impl Ledger {
         }
         match record.aggregate() {
             Ok(aggregate) => {
+                let (values, partials) = self.windows.entry((aggregate.meter.clone(), aggregate.start_ms)).or_default();
+                (*values, *partials) = (*values + aggregate.stats.count, *partials + 1);
                 let key = (aggregate.meter, String::from_utf8_lossy(&aggregate.key).into_owned());
                 match self.meters.get_mut(&key) {
                     Some(stats) => stats.merge(&aggregate.stats),
@@ -89,6 +93,11 @@ impl Ledger {
     /// Everything that a meter has, by key.
     pub fn meter<'a>(&'a self, meter: &'a str) -> impl Iterator<Item = (&'a str, &'a Stats)> {
         self.meters.iter().filter(move |((name, _), _)| name == meter).map(|((_, key), stats)| (key.as_str(), stats))
+    }
+
+    /// Windows of a meter, by their start: values over all keys, and in how many partials.
+    pub fn windows<'a>(&'a self, meter: &'a str) -> impl Iterator<Item = (i64, (u64, u64))> {
+        self.windows.iter().filter(move |((name, _), _)| name == meter).map(|((_, start_ms), of)| (*start_ms, *of))
     }
 
     /// Readings that a meter has, over all keys.

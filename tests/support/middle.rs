@@ -18,6 +18,9 @@ use weir::units::Bytes;
 /// A moment in 2027, at the start of a minute.
 pub const NOW: i64 = 1_800_000_000_000;
 
+/// That moment, on a clock that is set.
+const SET: Now = Now { mono_us: 0, wall_ms: NOW, quality: TimeQuality::Synced };
+
 /// A function: folder, body of its WAT module, further lines of its manifest.
 pub type Guest<'a> = (&'a str, &'a str, &'a str);
 
@@ -116,7 +119,7 @@ impl Middle {
             files.insert(format!("{name}/{name}.wasm"), module);
         }
         files.insert("gateway.toml".to_owned(), Self::gateway_toml(site));
-        Self::start(files, BTreeMap::new(), BTreeMap::new())
+        Self::start(files, BTreeMap::new(), BTreeMap::new(), SET)
     }
 
     fn gateway_toml(site: &str) -> Vec<u8> {
@@ -129,6 +132,7 @@ impl Middle {
         files: BTreeMap<String, Vec<u8>>,
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
         lanes: BTreeMap<String, LaneRecovered>,
+        now: Now,
     ) -> Self {
         let faults = Faults::default();
         let site = Files(files);
@@ -149,7 +153,6 @@ impl Middle {
             lanes: lanes.values().cloned().collect(),
             report: Default::default(),
         };
-        let now = Now { mono_us: 0, wall_ms: NOW, quality: TimeQuality::Synced };
         let mut effects = Effects::default();
         let gateway = Gateway::new(&config, functions, recovered, now, Box::new(Still), &mut effects)
             .expect("the test's configuration starts");
@@ -196,7 +199,12 @@ impl Middle {
 
     /// What a new process finds after this one was killed: the last commit, and nothing later.
     pub fn restarted(self) -> Self {
-        Self::start(self.files, self.entries, self.lanes)
+        Self::start(self.files, self.entries, self.lanes, SET)
+    }
+
+    /// The same, on a machine whose clocks say `now`.
+    pub fn restarted_at(self, now: Now) -> Self {
+        Self::start(self.files, self.entries, self.lanes, now)
     }
 
     /// The same with another configuration of the same functions.

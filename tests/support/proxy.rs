@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Forwards connections; it runs until the process ends.
@@ -11,6 +12,7 @@ pub struct Proxy {
     pub port: u16,
     standing: Arc<Mutex<Vec<TcpStream>>>,
     disordered: Arc<Mutex<BTreeSet<String>>>,
+    acks_left: Arc<AtomicU64>,
 }
 
 /// What a broker sends over one connection.
@@ -29,8 +31,9 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let standing = Arc::<Mutex<Vec<TcpStream>>>::default();
         let disordered = Arc::<Mutex<BTreeSet<String>>>::default();
+        let acks_left = Arc::new(AtomicU64::new(u64::MAX));
         std::thread::spawn({
-            let (standing, disordered) = (standing.clone(), disordered.clone());
+            let (standing, disordered, acks_left) = (standing.clone(), disordered.clone(), acks_left.clone());
             move || {
                 for client in listener.incoming().flatten() {
                     let Ok(broker) = TcpStream::connect(("127.0.0.1", to)) else { continue };
@@ -40,22 +43,30 @@ impl Proxy {
                         newest: BTreeMap::new(),
                         disordered: disordered.clone(),
                     };
-                    for (from, to, watch) in [(&client, &broker, None), (&broker, &client, Some(watch))] {
+                    let acks = Acks { left: acks_left.clone(), bytes: Vec::new() };
+                    for (from, to, seen) in
+                        [(&client, &broker, Seen::Acks(acks)), (&broker, &client, Seen::Order(watch))]
+                    {
                         let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                         to.set_nodelay(true).unwrap();
-                        std::thread::spawn(move || forward(from, to, watch));
+                        std::thread::spawn(move || forward(from, to, seen));
                     }
                     standing.lock().unwrap().extend([client, broker]);
                 }
             }
         });
-        Self { port, standing, disordered }
+        Self { port, standing, disordered, acks_left }
     }
 
     /// Topics of which the broker has sent an older reading behind a newer one, over one connection. MQTT forbids it
     /// (4.6.0-6); mosquitto 2.0.11 does it at times after a reconnection, with MQTT 3.1.1 and its own window of 20.
     pub fn disordered(&self) -> BTreeSet<String> {
         self.disordered.lock().unwrap().clone()
+    }
+
+    /// From now on so many PUBACK and PUBREC reach the broker; behind the last of them nothing does, over any connection, until the next call.
+    pub fn pass_acks(&self, count: u64) {
+        self.acks_left.store(count, Ordering::SeqCst);
     }
 
     /// Ends all connections.
@@ -71,18 +82,53 @@ impl Proxy {
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, mut watch: Option<Watch>) {
+/// What is done to the bytes of a direction.
+enum Seen {
+    Acks(Acks),
+    Order(Watch),
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, mut seen: Seen) {
     let mut chunk = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut chunk) {
-        if let Some(watch) = &mut watch {
-            watch.see(&chunk[..read]);
-        }
-        if to.write_all(&chunk[..read]).is_err() {
+        let passed = match &mut seen {
+            Seen::Acks(acks) => acks.pass(&chunk[..read]),
+            Seen::Order(watch) => {
+                watch.see(&chunk[..read]);
+                chunk[..read].to_vec()
+            }
+        };
+        if to.write_all(&passed).is_err() {
             break;
         }
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+/// A gateway's direction: of its acknowledgements so many are passed on as [`Proxy::pass_acks`] says.
+struct Acks {
+    left: Arc<AtomicU64>,
+    bytes: Vec<u8>,
+}
+
+impl Acks {
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.bytes.extend_from_slice(bytes);
+        let (mut passed, mut at) = (Vec::new(), 0);
+        packets(&self.bytes, &mut |kind, body| {
+            let len = self.bytes[at..].iter().skip(1).take_while(|byte| 128 <= **byte).count() + 2 + body.len();
+            let is_ack = matches!(kind >> 4, 4 | 5);
+            let left = self.left.load(Ordering::SeqCst);
+            if 0 < left {
+                passed.extend_from_slice(&self.bytes[at..at + len]);
+                self.left.store(if is_ack && left < u64::MAX { left - 1 } else { left }, Ordering::SeqCst);
+            }
+            at += len;
+        });
+        self.bytes.drain(..at);
+        passed
+    }
 }
 
 impl Watch {

@@ -64,7 +64,7 @@ pub(crate) fn run(data: &[u8]) {
         return;
     }
     let model = serde_json::from_slice::<Json>(payload).expect("what we read, serde_json reads: target json");
-    if rounds(&model) {
+    if numbers(payload).any(is_rounded) {
         return;
     }
     let event = Event { payload: &model, topic: &topic, device: &device };
@@ -72,16 +72,42 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(bound.matches(&fields, payload, &topic, &device), wanted, "{json} {topic} {device} {model}");
 }
 
-/// Whether serde_json has rounded a number that we may know exactly: `9007199254740993.0`.
-fn rounds(model: &Json) -> bool {
-    match model {
-        Json::Number(number) => {
-            number.is_f64() && number.as_f64().is_some_and(|float| (1u64 << 53) as f64 <= float.abs())
-        }
-        Json::Array(items) => items.iter().any(rounds),
-        Json::Object(keys) => keys.values().any(rounds),
-        _ => false,
+/// The numbers of a document that is one, as they are written.
+fn numbers(payload: &[u8]) -> impl Iterator<Item = &str> {
+    let (mut in_text, mut is_escaped) = (false, false);
+    let outside = payload.split(move |byte| {
+        let stays_in = in_text && (is_escaped || *byte != b'"');
+        is_escaped = in_text && !is_escaped && *byte == b'\\';
+        let is_quote = !stays_in && *byte == b'"';
+        in_text = stays_in || (is_quote && !in_text);
+        in_text || !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')
+    });
+    // The `e` of `true` and `false` is no number.
+    outside.filter_map(|token| core::str::from_utf8(token).ok()).filter(|token| token.contains(|c: char| c.is_ascii_digit()))
+}
+
+/// Whether serde_json takes a number for another whole one, or for none, and we may know it exactly: `9007199254740993.0`,
+/// `1e-400`, `0.99999999999999999999`.
+fn is_rounded(number: &str) -> bool {
+    let read: Json = serde_json::from_str(number).expect("a number of a document that was read");
+    int(&read) != exactly_whole(number)
+}
+
+/// By its digits: the whole number within i64 that is written there.
+fn exactly_whole(number: &str) -> Option<i64> {
+    let (digits, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    let all = format!("{whole}{fraction}");
+    let significant = all.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
     }
+    // Far more than a payload has digits, whatever is written there.
+    let power: i64 = power.parse().unwrap_or(if power.starts_with('-') { -1 << 40 } else { 1 << 40 });
+    let zeros = power.saturating_add((all.len() - significant.len()) as i64).saturating_sub(fraction.len() as i64);
+    let zeros = usize::try_from(zeros).ok().filter(|zeros| *zeros < 20)?;
+    format!("{sign}{significant}{}", "0".repeat(zeros)).parse().ok()
 }
 
 struct Event<'a> {
@@ -162,12 +188,15 @@ fn equal(wanted: &Json, subject: &Json) -> bool {
 
 /// Whole numbers within i64 are compared exactly, however they are written; all others as f64.
 fn exactly(a: &Json, b: &Json) -> bool {
-    let int = |value: &Json| value.as_i64().or_else(|| weir::field::whole(value.as_f64()?));
     match (int(a), int(b)) {
         (Some(a), Some(b)) => a == b,
         (None, None) => a.as_f64() == b.as_f64(),
         _ => false,
     }
+}
+
+fn int(number: &Json) -> Option<i64> {
+    number.as_i64().or_else(|| weir::field::whole(number.as_f64()?))
 }
 
 fn numeric(operand: &Json, subject: &Json) -> bool {

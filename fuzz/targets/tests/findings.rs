@@ -116,3 +116,33 @@ fn a_forged_offset_does_not_make_a_file_of_four_gibibytes() {
     lives_on(&disk);
     assert!(disk.files().iter().all(|(_, len)| *len <= 32 * 1024), "{:?}", disk.files());
 }
+
+/// The numbers of the store's life are in the order of their places, so a forged one is worth no more than those behind it.
+#[test]
+fn a_forged_commit_number_does_not_hide_later_commits_until_the_next_opening() {
+    let disk = MemDisk::new(4 << 20);
+    let (mut store, _) = Store::open(disk.clone(), NoKeyed, &settings()).unwrap();
+    let mut list = Entries::default();
+    for step in 1..=24u8 {
+        list.clear();
+        list.put(&[b"k"], &[step; 10]);
+        store.commit(&Commit { entries: list.bytes(), lanes: &[] }).unwrap();
+        if step == 10 {
+            store.snapshot(list.bytes()).unwrap();
+        }
+    }
+    drop(store);
+    // Four frames a segment, one a page: the third begins with commit 9. Now it says 193, and the two behind the snapshot are gone.
+    disk.damage("journal/0000000003.seg", |bytes| {
+        let salt = salt("journal") ^ SALT;
+        let header = Header::decode(bytes, FrameKind::Journal, salt, 3).expect("a segment begins with a frame");
+        assert_eq!(header.first, 9);
+        bytes[..HEADER as usize].copy_from_slice(&Header { first: 193, commit: 193, ..header }.encode(salt));
+        bytes[2 * 4096..].fill(0);
+    });
+    for opening in 1..=3 {
+        let (_, found) = Store::open(disk.clone(), NoKeyed, &settings()).unwrap();
+        assert_eq!(found.entries.get(&b"k"[..]), Some(&vec![24; 10]), "opening {opening}");
+        assert!(found.report.is_loss(), "{:?}", found.report);
+    }
+}

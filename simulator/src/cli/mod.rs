@@ -1,5 +1,6 @@
 //! The command line.
 
+mod board;
 mod compare;
 mod publish;
 
@@ -16,6 +17,7 @@ weir-sim: fleets of modelled devices for a real broker, and the truth of what th
   weir-sim publish --broker URL --scenario FILE [options]   publish a fleet to a broker
   weir-sim compare --truth FILE --upstream DIR|URL          compare what was sent with what arrived upstream
   weir-sim scenario --print                                 print a commented scenario
+  weir-sim board --board NAME --bundle DIR --scenario FILE  your site on an emulated board: does it fit, does it lose
   weir-sim world --seeds N                                  the real gateway in a virtual world of faults
   weir-sim COMMAND --help                                   all options of a command
 
@@ -42,8 +44,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<ExitCode, Fault> {
             "publish" => publish::run(parser),
             "compare" => compare::run(parser),
             "scenario" => scenario(parser),
+            "board" => board::run(parser),
             "world" => weir_simulator::world::command::run(parser),
-            other => Err(format!("`{other}` is no command; there are publish, compare, scenario and world").into()),
+            other => Err(format!("`{other}` is no command; there are publish, compare, scenario, board and world").into()),
         },
         Some(Long("version") | Short('V')) => {
             println!("weir-sim {}", env!("CARGO_PKG_VERSION"));

@@ -50,6 +50,8 @@ impl Tally {
         sums.repeated += story.repeated;
         sums.records += story.records;
         sums.lost += story.lost;
+        sums.rolled_up += story.rolled_up;
+        sums.ahead += story.ahead;
         sums.late += story.late;
         sums.full += story.full;
         sums.damages += story.damages;

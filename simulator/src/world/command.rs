@@ -146,7 +146,7 @@ fn summary(first: u64, tally: &Tally) -> String {
     let sums = &tally.sums;
     format!(
         "{} worlds from seed {first} in {:.1} s ({:.0} a second), {:.1} virtual days: {} messages, {} deaths, {} connections, \
-         {} redeliveries, {} records upstream, {} of them twice, {} lost and told, {} values late and told, disk full {}×, \
+         {} redeliveries, {} records upstream, {} of them twice, {} lost and told, {} rolled up, {} ahead of a backlog, {} values late and told, disk full {}×, \
          {} damaged starts; {} failures",
         tally.worlds,
         tally.seconds,
@@ -159,6 +159,8 @@ fn summary(first: u64, tally: &Tally) -> String {
         sums.records,
         sums.repeated,
         sums.lost,
+        sums.rolled_up,
+        sums.ahead,
         sums.late,
         sums.full,
         sums.damages,

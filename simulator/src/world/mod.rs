@@ -51,7 +51,7 @@ use ledger::Ledger;
 use machine::{Around, End, Machine};
 use queue::{Happening, Outgoing, Queue};
 use schedule::Climate;
-use sink::Sinks;
+use sink::{Sinks, Wanted};
 use site::Site;
 use windows::Windows;
 use wire::Wire;
@@ -125,7 +125,7 @@ impl World {
         let span_ms = if is_long { 3_600_000 * (1 + rng.below(96)) } else { 1000 * (2 + rng.below(12)) };
         let end_us = span_ms * 1000;
         let climate = Climate { clocks: rng.chance(0.3), flips: rng.chance(0.15), sessions: rng.chance(0.3) };
-        let site = Site::draw(&mut rng, end_us, is_long);
+        let site = Site::draw(&mut rng, &mut Rng::fork(seed, 5), end_us, is_long);
         let scenario = draw_scenario(&mut rng, span_ms, is_long);
         let latency = |rng: &mut Rng| [100, 2_000, 50_000, 300_000][rng.below(4) as usize];
         let style = Style {
@@ -263,7 +263,13 @@ impl World {
         let mut around = Around { queue, rng, wire, ledger };
         match happening {
             Happening::Publish => self.publish(),
-            Happening::Boot { boot } if boot == machine.boot => machine.start(&mut around)?,
+            Happening::Boot { boot } if boot == machine.boot => {
+                machine.start(&mut around)?;
+                if sinks.is_up(now_us) {
+                    queue.after(0, Happening::Upstream { boot, is_up: true });
+                }
+            }
+            Happening::Upstream { boot, is_up } if runs(boot, machine) => machine.upstream(is_up, &mut around)?,
             Happening::Wake { boot } if runs(boot, machine) => machine.wake(&mut around)?,
             Happening::Written { boot } if runs(boot, machine) => machine.written(&mut around)?,
             Happening::Idle { boot } if runs(boot, machine) => machine.idle(&mut around)?,
@@ -297,7 +303,11 @@ impl World {
             }
             Happening::UpstreamOver => {
                 sinks.break_connection();
-                machine.drain_all(&mut around);
+                let boot = machine.boot;
+                queue.after(0, Happening::Upstream { boot, is_up: false });
+                if sinks.is_up(now_us) {
+                    queue.after(0, Happening::Upstream { boot, is_up: true });
+                }
             }
             Happening::DiskRoom => self.machine.disk.set_capacity(u64::MAX),
             Happening::Fault(fault) => self.suffer(fault),
@@ -340,20 +350,22 @@ impl World {
     }
 
     fn drain(&mut self, lane: usize) -> Result<(), End> {
-        let Some((from, room)) = self.sinks.wants(lane, self.queue.now_us()) else { return Ok(()) };
         let Some(gateway) = self.machine.gateway() else { return Ok(()) };
-        let config = gateway.outbox().lanes()[lane].config();
-        if config.sink.is_none() {
+        let its = &gateway.outbox().lanes()[lane];
+        if its.config().sink.is_none() {
             return Ok(());
         }
-        let name = config.name.clone();
-        let bytes_max = 1 + self.rng.below(8192) as usize;
-        let Self { queue, rng, wire, machine, ledger, .. } = self;
-        let records = machine.read(lane, from, bytes_max, &mut Around { queue, rng, wire, ledger })?;
-        let (count, is_more) = (records.len().min(room), !records.is_empty());
-        for (sequence, closes_message, bytes) in records.iter().take(count) {
-            let record = (*sequence, *closes_message, bytes.as_slice());
-            self.sinks.send(lane, &name, record, &mut self.queue);
+        let (name, live) = (its.config().name.clone(), its.live());
+        let mut is_more = false;
+        for Wanted { from, end, room } in self.sinks.wants(lane, live, self.queue.now_us()).into_iter().flatten() {
+            let bytes_max = 1 + self.rng.below(8192) as usize;
+            let Self { queue, rng, wire, machine, ledger, .. } = self;
+            let records = machine.read(lane, from..end, bytes_max, &mut Around { queue, rng, wire, ledger })?;
+            for (sequence, closes_message, bytes) in records.iter().take(room) {
+                let record = (*sequence, *closes_message, bytes.as_slice());
+                self.sinks.send(lane, &name, record, &mut self.queue);
+            }
+            is_more |= !records.is_empty();
         }
         if is_more {
             self.queue.after(0, Happening::Drain { boot: self.machine.boot, lane });
@@ -407,7 +419,12 @@ impl World {
             | Fault::UpstreamVoid(_)
             | Fault::UpstreamSlow(_)
             | Fault::UpstreamRefuses { .. }
-            | Fault::UpstreamTwice(_) => self.sinks.suffer(fault, &mut self.queue),
+            | Fault::UpstreamTwice(_) => {
+                self.sinks.suffer(fault, &mut self.queue);
+                if !self.sinks.is_up(now_us) {
+                    self.queue.after(0, Happening::Upstream { boot: self.machine.boot, is_up: false });
+                }
+            }
         }
     }
 

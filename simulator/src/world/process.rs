@@ -1,15 +1,17 @@
 //! A running gateway: the shipped [`Gateway`], [`Cycle`], [`Keeper`] and store, turned as the shell's loop and its store's thread
 //! turn them, in virtual time.
 
+use core::ops::Range;
+
 use weir::books::Books;
 use weir::config::Qos;
 use weir::cycle::{Answer, Cycle, Due, Submission};
-use weir::effect::{Effects, Release};
+use weir::effect::{Effects, READ_BYTES, Read, Release};
 use weir::event::{Event, Message};
 use weir::function::Pool;
 use weir::gateway::Gateway;
 use weir::keeper::{Keeper, Snapshot};
-use weir::outbox::Settled;
+use weir::outbox::{Fetched, Lane, Settled};
 use weir::record::Record;
 use weir::store::keyed::NoKeyed;
 use weir::store::mem_disk::MemDisk;
@@ -53,6 +55,8 @@ pub struct Process {
     fuel: FuelMeter,
     /// Linear memory of its guests.
     pool: Pool,
+    /// How far sinks may read each lane, as of the last commit.
+    readable: Vec<u64>,
 }
 
 impl Process {
@@ -84,6 +88,7 @@ impl Process {
             events: 0,
             fuel,
             pool,
+            readable: Vec::new(),
         }
     }
 
@@ -226,6 +231,8 @@ impl Machine {
             if let Some(submission) = process.cycle.submit_if_due(now, &mut process.gateway) {
                 process.write(submission, boot, around);
             }
+            self.fetch(around)?;
+            let Some(process) = &mut self.process else { return Ok(()) };
             if !process.cycle.may_take(&process.gateway) {
                 break;
             }
@@ -328,14 +335,49 @@ impl Machine {
     pub fn release(&mut self, releases: &[Release]) -> Result<(), End> {
         for release in releases {
             let Some(process) = &mut self.process else { return Ok(()) };
-            match process.keeper.release(release.lane, release.below_segment) {
+            match process.keeper.release(*release) {
                 Ok(()) | Err(CommitError::Full) => {}
                 // The shell warns and goes on.
                 Err(CommitError::Failed(_)) if self.disk.has_failed() => {}
                 Err(CommitError::Failed(reason)) => return Err(self.failed("release", &reason)),
             }
         }
+        if let Some(process) = &mut self.process {
+            process.readable = process.gateway.outbox().lanes().iter().map(Lane::readable_seq).collect();
+        }
         Ok(())
+    }
+
+    /// Reads back what the gateway asks for, which lanes that roll up do.
+    fn fetch(&mut self, around: &Around<'_>) -> Result<(), End> {
+        loop {
+            let now = self.now(around);
+            let Some(process) = &mut self.process else { return Ok(()) };
+            let Some(Read { lane, from_seq }) = process.cycle.open().reads.pop() else { return Ok(()) };
+            let mut records = Vec::new();
+            let fetched = match process.keeper.read(lane, from_seq, READ_BYTES.as_usize(), &mut records) {
+                Ok(batch) => Some(Fetched { first_seq: batch.first_seq, records: &records, lost: batch.lost }),
+                Err(_) => None,
+            };
+            self.handle(now, Event::Fetched { lane, fetched })?;
+            if let Some(process) = &mut self.process {
+                process.cycle.settled(now, &process.gateway);
+            }
+        }
+    }
+
+    /// Every sink has its upstream, or has lost it.
+    pub fn upstream(&mut self, is_up: bool, around: &mut Around<'_>) -> Result<(), End> {
+        let now = self.now(around);
+        let lanes = self.gateway().map_or(0, |gateway| gateway.outbox().lanes().len());
+        (0..lanes).try_for_each(|lane| self.handle(now, Event::Upstream { lane, is_up }))?;
+        if let Some(process) = &mut self.process {
+            process.cycle.settled(now, &process.gateway);
+        }
+        if is_up {
+            self.drain_all(around);
+        }
+        self.work(around)
     }
 
     /// Every sink looks whether there is something to send.
@@ -385,16 +427,20 @@ impl Machine {
         }
     }
 
-    /// Reads committed records of a lane from `from` on: (sequence, whether it settles a message, record's own bytes).
+    /// Reads committed records of a lane in a range: (sequence, whether it settles a message, record's own bytes).
     pub fn read(
         &mut self,
         lane: usize,
-        from: u64,
+        range: Range<u64>,
         bytes_max: usize,
         around: &mut Around<'_>,
     ) -> Result<Vec<(u64, bool, Vec<u8>)>, End> {
         let Some(process) = &mut self.process else { return Ok(Vec::new()) };
-        let from = from.max(process.gateway.outbox().lanes()[lane].head_seq());
+        let from = range.start.max(process.gateway.outbox().lanes()[lane].head_seq());
+        let end = process.readable.get(lane).copied().unwrap_or(0).min(range.end);
+        if end <= from {
+            return Ok(Vec::new());
+        }
         let mut bytes = Vec::new();
         let batch = match process.keeper.read(lane, from, bytes_max, &mut bytes) {
             Ok(batch) => batch,
@@ -405,7 +451,7 @@ impl Machine {
             self.gone(lane, lost, around)?;
         }
         let (mut rest, mut records) = (bytes.as_slice(), Vec::new());
-        for sequence in batch.first_seq..batch.first_seq + u64::from(batch.records) {
+        for sequence in batch.first_seq..(batch.first_seq + u64::from(batch.records)).min(end) {
             let before = rest;
             let Some(record) = Record::take(&mut rest) else {
                 return Err(Broken::new(format!("lane {lane}: record {sequence} is unreadable")).into());
@@ -423,7 +469,7 @@ impl Machine {
         let now = self.now(around);
         self.handle(now, Event::Gone { lane, lost })?;
         if let Some(process) = &mut self.process {
-            process.cycle.settled(now);
+            process.cycle.settled(now, &process.gateway);
         }
         self.work(around)
     }
@@ -433,7 +479,7 @@ impl Machine {
         let now = self.now(around);
         self.handle(now, Event::Settled { lane, records })?;
         if let Some(process) = &mut self.process {
-            process.cycle.settled(now);
+            process.cycle.settled(now, &process.gateway);
         }
         self.work(around)
     }

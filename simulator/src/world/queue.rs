@@ -40,6 +40,8 @@ pub enum Happening {
     Answer { session: u64, lane: usize, sequence: u64, answer: Answer },
     /// A trouble upstream may be over.
     UpstreamOver,
+    /// The sinks have a connection now, or have none any more.
+    Upstream { boot: u64, is_up: bool },
     /// There may be room on the disk again.
     DiskRoom,
     /// Something goes wrong.

@@ -45,12 +45,16 @@ pub struct Sinks {
     pub upstream: Upstream,
     /// Records refused for good.
     pub refused: u64,
+    /// Records sent ahead of a backlog.
+    pub ahead: u64,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    next: u64,
-    window: VecDeque<Sent>,
+    /// In order; and of live records, while a backlog lies before them.
+    ways: [Way; 2],
+    /// Where live records begin; 0 if none goes ahead.
+    mark: u64,
     /// Upstream does not want it now.
     held_until_us: u64,
     pause_us: u64,
@@ -58,11 +62,50 @@ struct Lane {
     is_precious: bool,
 }
 
+#[derive(Debug, Default)]
+struct Way {
+    next: u64,
+    window: VecDeque<Sent>,
+}
+
 #[derive(Debug)]
 struct Sent {
     sequence: u64,
     closes_message: bool,
     outcome: Option<Outcome>,
+}
+
+impl Lane {
+    /// Begins to send live records ahead of the backlog, or ends it when the backlog is done.
+    fn split_or_join(&mut self, live: Option<(u64, u64)>) {
+        let [in_order, ahead] = &mut self.ways;
+        match live {
+            Some((mark, through)) if self.mark == 0 && in_order.next < mark => {
+                self.mark = mark;
+                *ahead = Way { next: through, window: VecDeque::new() };
+            }
+            _ if 0 < self.mark && in_order.window.is_empty() && (live.is_none() || self.mark <= in_order.next) => {
+                self.mark = 0;
+                *in_order = core::mem::take(ahead);
+            }
+            _ => {}
+        }
+    }
+
+    fn way(&mut self, sequence: u64) -> &mut Way {
+        &mut self.ways[usize::from(0 < self.mark && self.mark <= sequence)]
+    }
+}
+
+/// What a sink may read now.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// From here,
+    pub from: u64,
+    /// to here,
+    pub end: u64,
+    /// and no more records than this.
+    pub room: usize,
 }
 
 impl Sinks {
@@ -83,6 +126,7 @@ impl Sinks {
             refuses_for_good: false,
             upstream: Upstream::default(),
             refused: 0,
+            ahead: 0,
         }
     }
 
@@ -119,13 +163,28 @@ impl Sinks {
         }
     }
 
-    /// From where the lane's sink reads on, and how many it may read; `None`: not now.
+    /// Whether there is a connection.
     #[must_use]
-    pub fn wants(&self, lane: usize, now_us: u64) -> Option<(u64, usize)> {
-        let lane = self.lanes.get(&lane);
-        let room = WINDOW - lane.map_or(0, |lane| lane.window.len());
-        let is_held = lane.is_some_and(|lane| now_us < lane.held_until_us);
-        (self.down_until_us <= now_us && room > 0 && !is_held).then(|| (lane.map_or(0, |lane| lane.next), room))
+    pub const fn is_up(&self, now_us: u64) -> bool {
+        self.down_until_us <= now_us
+    }
+
+    /// What the lane's sink reads on: live records, and in order. `live`: where they begin, and the first that is owed.
+    pub fn wants(&mut self, lane: usize, live: Option<(u64, u64)>, now_us: u64) -> [Option<Wanted>; 2] {
+        let is_up = self.is_up(now_us);
+        let lane = self.lanes.entry(lane).or_default();
+        lane.split_or_join(live);
+        if !is_up || now_us < lane.held_until_us {
+            return [None, None];
+        }
+        let wanted = |way: &Way, end| {
+            let room = WINDOW - way.window.len();
+            (0 < room).then_some(Wanted { from: way.next, end, room })
+        };
+        match lane.mark {
+            0 => [None, wanted(&lane.ways[0], u64::MAX)],
+            mark => [wanted(&lane.ways[1], u64::MAX), wanted(&lane.ways[0], mark)],
+        }
     }
 
     /// Sends one record.
@@ -148,8 +207,10 @@ impl Sinks {
         self.on_the_way.insert((lane, sequence), document);
         let own = self.lanes.entry(lane).or_default();
         own.is_precious = name == "meters";
-        own.window.push_back(Sent { sequence, closes_message, outcome: None });
-        own.next = sequence + 1;
+        self.ahead += u64::from(0 < own.mark && own.mark <= sequence);
+        let way = own.way(sequence);
+        way.window.push_back(Sent { sequence, closes_message, outcome: None });
+        way.next = sequence + 1;
         let delay_us = self.delay_us(queue);
         queue.after(delay_us, Happening::Deliver { session: self.session, lane, sequence });
     }
@@ -208,9 +269,11 @@ impl Sinks {
             }
             Answer::NotNow => {
                 // Sent again later, from the first that is not done.
-                if let Some(first) = lane.window.front().map(|sent| sent.sequence) {
-                    lane.next = first;
-                    lane.window.clear();
+                if lane.ways.iter().any(|way| !way.window.is_empty()) {
+                    for way in &mut lane.ways {
+                        way.next = way.window.front().map_or(way.next, |first| first.sequence);
+                        way.window.clear();
+                    }
                     lane.pause_us = (lane.pause_us * 2).clamp(RETRY_US.0, RETRY_US.1);
                     lane.held_until_us = queue.now_us() + lane.pause_us;
                     self.on_the_way.retain(|(lane, _), _| *lane != index);
@@ -219,12 +282,13 @@ impl Sinks {
                 return settled;
             }
         };
-        if let Some(sent) = lane.window.iter_mut().find(|sent| sent.sequence == sequence) {
+        let way = lane.way(sequence);
+        if let Some(sent) = way.window.iter_mut().find(|sent| sent.sequence == sequence) {
             sent.outcome = Some(outcome);
         }
-        while let Some(Sent { sequence, closes_message, outcome: Some(outcome) }) = lane.window.front() {
+        while let Some(Sent { sequence, closes_message, outcome: Some(outcome) }) = way.window.front() {
             settled.push(Settled { sequence: *sequence, closes_message: *closes_message, outcome: *outcome });
-            lane.window.pop_front();
+            way.window.pop_front();
         }
         settled
     }

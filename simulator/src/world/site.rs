@@ -2,13 +2,14 @@
 //!
 //! - `stats` meters every temperature, counts its calls in durable state and keeps the high ones; `alarm` takes what `stats`
 //!   keeps (a chain) and counts it; `beat` counts intervals; `rogue` does everything wrong. The last three are there or not.
-//! - The lane of the meters is never full: nothing of them may be lost. The lane of the kept messages is small.
+//! - The lane of the meters is never full, and nothing of them may be lost; or it rolls up, and what is lost all the same is counted.
+//!   The lane of the kept messages is small.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use weir::budget::Budget;
-use weir::config::{self, Config, Qos, RetainedPolicy, Trigger};
+use weir::config::{self, Config, FullPolicy, Qos, RetainedPolicy, Trigger};
 use weir::function::{Function, MODULE_BYTES_MAX, Pool};
 use weir::strict::Faults;
 use weir::time::Stopwatch;
@@ -23,6 +24,8 @@ pub const GATEWAY: &str = "world";
 pub const FILTER: &str = "site/+/temp";
 /// Event times this far in the future count as skewed.
 pub const SKEW_MAX_MS: i64 = 10_000;
+/// Segments of a lane that rolls up.
+const ROLL_UP_SEGMENTS: u64 = 8;
 
 /// A configuration and the modules that it names.
 #[derive(Debug)]
@@ -78,9 +81,10 @@ fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
 const RETAINED: [&str; 3] = ["skip-on-resubscribe", "always", "never"];
 
 impl Site {
-    /// A site drawn from `rng`, for a world of `end_us`; `is_long`: the world takes hours or days.
+    /// A site drawn from `rng`, for a world of `end_us`; `is_long`: the world takes hours or days. `lane_rng` draws how lanes that
+    /// are full and lanes that drain behave.
     #[must_use]
-    pub fn draw(rng: &mut Rng, end_us: u64, is_long: bool) -> Self {
+    pub fn draw(rng: &mut Rng, lane_rng: &mut Rng, end_us: u64, is_long: bool) -> Self {
         let mut files = Files::default();
         let deeds = if rng.chance(0.6) { Deed::draw(rng) } else { Vec::new() };
         let (has_alarm, has_beat) = (rng.chance(0.7), rng.chance(0.5));
@@ -131,16 +135,19 @@ impl Site {
                 pick(rng, &RETAINED),
             );
         }
-        toml += &lanes(rng, is_long);
+        toml += &lanes(rng, lane_rng, is_long);
         let wait = |line| if str::ends_with(line, "# beat") { "interval = \"366 d\"" } else { line };
         let quiet: Vec<&str> = toml.lines().map(wait).collect();
         files.0.insert("quiet.toml".to_owned(), quiet.join("\n").into_bytes());
         files.0.insert("gateway.toml".to_owned(), toml.into_bytes());
         write_functions(rng, &deeds, &mut files);
         let (mut quiet, mut loaded) = (load("quiet.toml", &files), load("gateway.toml", &files));
-        if rng.chance(0.5) {
-            shrink(&mut loaded.config);
-            shrink(&mut quiet.config);
+        let is_small = rng.chance(0.5);
+        for config in [&mut loaded.config, &mut quiet.config] {
+            if is_small {
+                shrink(config);
+            }
+            make_scarce(config);
         }
         let budget = Budget::new(&loaded.config, &loaded.board, &loaded.modules);
         let (config, quiet) = (loaded.config, quiet.config);
@@ -216,6 +223,13 @@ fn shrink(config: &mut Config) {
     }
 }
 
+/// A lane that rolls up is smaller than a site may have it: there is little to roll up in a world.
+fn make_scarce(config: &mut Config) {
+    for lane in config.lanes.iter_mut().filter(|lane| lane.full == FullPolicy::RollUp) {
+        lane.bytes_max = Bytes(config.store.segment_bytes.0 * ROLL_UP_SEGMENTS);
+    }
+}
+
 /// What the link asks the broker for.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscription {
@@ -225,14 +239,19 @@ pub struct Subscription {
     pub retained: RetainedPolicy,
 }
 
-fn lanes(rng: &mut Rng, is_long: bool) -> String {
+fn lanes(rng: &mut Rng, lane_rng: &mut Rng, is_long: bool) -> String {
     let ttl = |rng: &mut Rng| {
         let some = if is_long { pick(rng, &["30 min", "1 d"]) } else { pick(rng, &["2 s", "1 min"]) };
         if rng.chance(0.25) { format!("ttl = \"{some}\"\n") } else { String::new() }
     };
-    let mut text = String::from(
+    let drain = |rng: &mut Rng| if rng.chance(0.4) { "drain = \"live-first\"\n" } else { "" };
+    let meters = match lane_rng.below(4) {
+        0 => "full = \"roll-up\"\nroll-up = [\"5 s\", \"1 min\", \"1 h\"]\n",
+        _ => drain(lane_rng),
+    };
+    let mut text = format!(
         "[[sink]]\nname = \"cloud\"\ntype = \"mqtt\"\nurl = \"mqtt://upstream\"\n\
-         [[lane]]\nname = \"meters\"\ntopics = [\"meter/#\"]\nbytes-max = \"64 MiB\"\n",
+         [[lane]]\nname = \"meters\"\ntopics = [\"meter/#\"]\nbytes-max = \"64 MiB\"\n{meters}"
     );
     for (name, topics, sizes, policies) in [
         ("kept", "kept/#", ["128 KiB", "256 KiB", "16 MiB"], ["drop-oldest", "reject"]),
@@ -240,17 +259,19 @@ fn lanes(rng: &mut Rng, is_long: bool) -> String {
         ("beat", "beat/#", ["128 KiB", "1 MiB", "1 MiB"], ["drop-oldest", "drop-oldest"]),
     ] {
         text += &format!(
-            "[[lane]]\nname = \"{name}\"\ntopics = [\"{topics}\"]\nbytes-max = \"{}\"\nfull = \"{}\"\n{}",
+            "[[lane]]\nname = \"{name}\"\ntopics = [\"{topics}\"]\nbytes-max = \"{}\"\nfull = \"{}\"\n{}{}",
             pick(rng, &sizes),
             pick(rng, &policies),
             ttl(rng),
+            drain(lane_rng),
         );
     }
     let sink = if rng.chance(0.8) { "sink = \"cloud\"\n" } else { "" };
     text + &format!(
-        "[[lane]]\nname = \"dead-letter\"\nbytes-max = \"{}\"\n{sink}{}",
+        "[[lane]]\nname = \"dead-letter\"\nbytes-max = \"{}\"\n{sink}{}{}",
         pick(rng, &["128 KiB", "16 MiB"]),
-        ttl(rng)
+        ttl(rng),
+        drain(lane_rng),
     )
 }
 

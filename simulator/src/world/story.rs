@@ -28,6 +28,10 @@ pub struct Story {
     pub records: u64,
     /// Records that left undelivered, each told upstream.
     pub lost: u64,
+    /// Records that were rolled up, each told upstream.
+    pub rolled_up: u64,
+    /// Records that went upstream ahead of a backlog.
+    pub ahead: u64,
     /// Values that came late, each told upstream.
     pub late: u64,
     /// Attempts that found the disk full.
@@ -58,6 +62,8 @@ impl World {
             repeated: upstream.repeated,
             records: kinds.iter().map(|kind| upstream.records(kind)).sum(),
             lost: lanes.iter().map(|lane| lane.totals().dropped.iter().sum::<u64>() + lane.totals().expired).sum(),
+            rolled_up: lanes.iter().map(|lane| lane.totals().rolled_up).sum(),
+            ahead: self.sinks.ahead,
             late: self.windows.late,
             full: self.machine.full,
             damages: self.machine.damages,

@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::error::LinkError;
 use super::status::SharedStatus;
 use crate::backoff::{Backoff, Complaint};
 use crate::config::MqttConnection;
+use crate::shell::clock::sleep_or_step;
 use crate::units::Millis;
 
 /// A connection that ends sooner after its CONNACK was kicked.
@@ -25,6 +26,8 @@ pub struct Retry {
     complaint: Complaint<u32>,
     started: Instant,
     kicks: u32,
+    /// The last failure may be the fault of our clock.
+    is_of_clock: bool,
 }
 
 impl Retry {
@@ -37,6 +40,7 @@ impl Retry {
             complaint: Complaint::default(),
             started: Instant::now(),
             kicks: 0,
+            is_of_clock: false,
         }
     }
 
@@ -59,6 +63,7 @@ impl Retry {
         if error.is_take_over() {
             self.backoff.lengthen();
         }
+        self.is_of_clock = matches!(&error, LinkError::Tls(error) if error.is_of_clock());
         let pause = self.backoff.after(millis(held));
         let reason = error.describe(connection);
         let who = &self.who;
@@ -74,6 +79,11 @@ impl Retry {
             status.last_error.clone_from(&reason);
         });
         (Duration::from_millis(pause.0), reason)
+    }
+
+    /// Waits for the pause to be over, or for the clock to be put right if that may help.
+    pub async fn wait(&self, pause: Duration) {
+        if self.is_of_clock { sleep_or_step(pause).await } else { sleep(pause).await }
     }
 }
 

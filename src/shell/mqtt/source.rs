@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Incoming;
 use super::connect::{Memory, Role, Session, connect};
@@ -192,7 +192,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = self.stop.notified() => return,
-                () = sleep(pause) => {}
+                () = self.retry.wait(pause) => {}
             }
         }
     }

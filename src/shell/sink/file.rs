@@ -8,8 +8,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use super::{
-    Encode, LaneEnds, LineLog, Outcome, READ_MAX, Records, Settled, Sink, SinkEvent, SinkLane, SinkStatus,
-    UNDELIVERABLE,
+    Encode, LaneEnd, LaneEnds, LineLog, Outcome, READ_MAX, Records, Settled, Sink, SinkEvent, SinkLane, SinkStatus,
+    UNDELIVERABLE, tell_upstream,
 };
 use crate::backoff::{Backoff, Complaint};
 use crate::record::Record;
@@ -63,6 +63,8 @@ pub fn spawn<R: Records>(mut sink: FileSink, records: Arc<R>) -> Sink {
 }
 
 async fn run<R: Records>(mut runner: Runner<R>, wake: Arc<Notify>, stop: Arc<Notify>) {
+    // A folder that cannot be written holds records back; it is not known before there are some.
+    tell_upstream(&runner.sink.lanes, &runner.sink.events, true).await;
     loop {
         let deliver = async {
             match runner.deliver().await {
@@ -106,7 +108,7 @@ impl<R: Records> Runner<R> {
         }
         for index in 0..self.sink.lanes.len() {
             let lane = self.sink.lanes[index].lane;
-            let (head, tail) = self.sink.ends.get(lane);
+            let LaneEnd { head, tail, .. } = self.sink.ends.get(lane);
             self.next[index] = self.next[index].max(head);
             if self.next[index] < tail {
                 let bytes = core::mem::take(&mut self.bytes);

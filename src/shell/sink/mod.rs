@@ -78,6 +78,28 @@ pub enum SinkEvent {
         /// Which.
         lost: crate::store::Lost,
     },
+    /// The sink has a connection now, or has none any more: the same for all its lanes.
+    Upstream {
+        /// Index of the lane.
+        lane: usize,
+        /// Which of the two.
+        is_up: bool,
+    },
+    /// What the loop has read for the gateway itself.
+    Fetched {
+        /// Index of the lane.
+        lane: usize,
+        /// The records, or why there are none.
+        outcome: Result<(Batch, Vec<u8>), String>,
+    },
+}
+
+/// Tells the loop whether a sink has its upstream.
+async fn tell_upstream(lanes: &[SinkLane], events: &tokio::sync::mpsc::Sender<SinkEvent>, is_up: bool) {
+    for lane in lanes {
+        // The loop has gone: the process ends.
+        let _ = events.send(SinkEvent::Upstream { lane: lane.lane, is_up }).await;
+    }
 }
 
 /// Upstream will never take it (too large, no valid topic); the log says why.
@@ -91,6 +113,21 @@ pub struct LaneEnds(Box<[Ends]>);
 struct Ends {
     head: AtomicU64,
     tail: AtomicU64,
+    mark: AtomicU64,
+    live: AtomicU64,
+}
+
+/// What a sink may know of a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneEnd {
+    /// First sequence that upstream is still owed.
+    pub head: u64,
+    /// First one that is not committed yet, or not granted.
+    pub tail: u64,
+    /// Where live records begin, and the first of them that is owed; 0 if none goes ahead of the backlog.
+    pub mark: u64,
+    /// See `mark`.
+    pub live: u64,
 }
 
 impl LaneEnds {
@@ -108,9 +145,23 @@ impl LaneEnds {
         }
     }
 
-    fn get(&self, lane: usize) -> (u64, u64) {
-        let ends = self.0.get(lane);
-        ends.map_or((0, 0), |ends| (ends.head.load(Ordering::Relaxed), ends.tail.load(Ordering::Relaxed)))
+    /// `live`: where live records begin, and the first of them that is owed.
+    pub fn set_live(&self, lane: usize, live: Option<(u64, u64)>) {
+        if let Some(ends) = self.0.get(lane) {
+            let (mark, live) = live.unwrap_or((0, 0));
+            ends.live.store(live, Ordering::Relaxed);
+            ends.mark.store(mark, Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self, lane: usize) -> LaneEnd {
+        let load = |ends: &Ends| LaneEnd {
+            head: ends.head.load(Ordering::Relaxed),
+            tail: ends.tail.load(Ordering::Relaxed),
+            mark: ends.mark.load(Ordering::Relaxed),
+            live: ends.live.load(Ordering::Relaxed),
+        };
+        self.0.get(lane).map_or_else(LaneEnd::default, load)
     }
 }
 

@@ -3,6 +3,8 @@
 //! - A record is delivered when its PUBACK says so; what has none when the connection ends is sent again by the next one.
 //! - A refusal that may pass (not authorised, quota) holds its lane back and is tried again, with growing pauses. One that
 //!   cannot pass (too large for the broker, no valid topic) settles the record as undeliverable.
+//! - A lane that drains live first has two windows while its backlog lasts: live records go ahead, and every
+//!   [`BACKLOG_SHARE`]th is one of the backlog.
 //! - The record's topic follows the lane; a record without one is published on `PREFIX/GATEWAY/LANE`.
 
 use core::time::Duration;
@@ -11,11 +13,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::window::Window;
-use super::{Encode, LaneEnds, Outcome, READ_MAX, Records, Sink, SinkEvent, SinkLane, SinkStatus, UNDELIVERABLE};
+use super::{
+    Encode, LaneEnd, LaneEnds, Outcome, READ_MAX, Records, Settled, Sink, SinkEvent, SinkLane, SinkStatus,
+    UNDELIVERABLE, tell_upstream,
+};
 use crate::backoff::{Backoff, Complaint};
 use crate::config::MqttConnection;
 use crate::record::Record;
@@ -30,6 +35,8 @@ use crate::units::Millis;
 
 /// Time that is given to records on their way when the sink is told to end.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// While live records go ahead, one in so many is of the backlog.
+const BACKLOG_SHARE: u32 = 8;
 /// A lane whose records cannot be read is tried again after this.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
@@ -69,7 +76,7 @@ pub fn spawn<R: Records>(mut sink: MqttSink, records: Arc<R>) -> Sink {
         out: Out {
             lanes,
             slots: Slots::default(),
-            held: None,
+            held: [None, None],
             reading: None,
             spare: Vec::new(),
             topic: Vec::new(),
@@ -101,7 +108,8 @@ struct Out<R> {
     records: Arc<R>,
     lanes: Vec<Lane>,
     slots: Slots,
-    held: Option<Held>,
+    /// For records in order, and for live ones.
+    held: [Option<Held>; 2],
     reading: Option<Reading>,
     spare: Vec<u8>,
     topic: Vec<u8>,
@@ -119,6 +127,12 @@ struct Lane {
     /// `PREFIX/GATEWAY/LANE/`.
     topic: String,
     window: Window,
+    /// Where live records begin, and their window, while a backlog lies before them.
+    live: Option<(u64, Window)>,
+    /// The span of both.
+    span: usize,
+    /// Live records since the last one of the backlog.
+    ahead: u32,
     in_flight: u32,
     /// Something was refused: no more until then, and then from the first that is not done.
     hold_until: Option<Instant>,
@@ -136,7 +150,10 @@ struct Held {
 
 /// A read under way, of the lane with this index.
 type Reading = Pin<Box<dyn Future<Output = ReadOutcome> + Send>>;
-type ReadOutcome = (usize, u64, Result<(Batch, Vec<u8>), String>);
+type ReadOutcome = (Want, Result<(Batch, Vec<u8>), String>);
+
+/// The record that is to be sent next: the lane's index, whether it is a live one, its sequence.
+type Want = (usize, bool, u64);
 
 /// Packet ids, and the records that they stand for.
 #[derive(Default)]
@@ -184,6 +201,9 @@ impl Lane {
             name: lane.name.clone(),
             topic: format!("{topic_prefix}/{gateway}/{}/", lane.name),
             window: Window::new(lane.head_seq, 1),
+            live: None,
+            span: 1,
+            ahead: 0,
             in_flight: 0,
             hold_until: None,
             backoff: Backoff::new(Millis(1000), Millis(60_000), seed ^ lane.lane as u64),
@@ -191,22 +211,59 @@ impl Lane {
         }
     }
 
-    /// Whether its next record may go: committed, not held back, within the window.
-    fn is_ready(&mut self, ends: &LaneEnds, now: Instant) -> bool {
+    /// Its next record that may go (committed, not held back, within the window), and whether it is a live one.
+    fn next(&mut self, ends: &LaneEnds, now: Instant) -> Option<(bool, u64)> {
         if let Some(until) = self.hold_until {
             if now < until || self.in_flight > 0 {
-                return false;
+                return None;
             }
             self.hold_until = None;
-            self.window.rewind();
+            self.rewind();
         }
-        let (head, tail) = ends.get(self.lane);
+        let LaneEnd { head, tail, mark, live } = ends.get(self.lane);
         if self.window.is_empty() && self.window.next() < head {
             self.window.jump(head);
         }
-        while self.window.skip_done() {}
-        self.window.next() < tail && self.window.has_room()
+        self.split_or_join(mark, live);
+        let end = self.live.as_ref().map_or(tail, |(mark, _)| *mark);
+        let in_order = is_ready(&mut self.window, end).then_some((false, self.window.next()));
+        let Some((_, window)) = &mut self.live else { return in_order };
+        let live = is_ready(window, tail).then_some((true, window.next()));
+        if BACKLOG_SHARE <= self.ahead + 1 { in_order.or(live) } else { live.or(in_order) }
     }
+
+    /// Begins to send live records ahead of the backlog, or ends it when the backlog is done.
+    fn split_or_join(&mut self, mark: u64, live: u64) {
+        match self.live.take() {
+            // What is settled is all before the mark; in order it goes on behind what was sent live.
+            Some((mark, window)) if self.window.is_empty() && mark <= self.window.next() => self.window = window,
+            None if self.window.next() < mark => self.live = Some((mark, Window::new(live.max(mark), self.span))),
+            kept => self.live = kept,
+        }
+    }
+
+    /// The window that a record belongs to.
+    fn window_of(&mut self, sequence: u64) -> &mut Window {
+        match &mut self.live {
+            Some((mark, window)) if *mark <= sequence => window,
+            _ => &mut self.window,
+        }
+    }
+
+    fn windows(&mut self) -> impl Iterator<Item = &mut Window> {
+        let live = self.live.as_mut().map(|(_, window)| window);
+        core::iter::once(&mut self.window).chain(live)
+    }
+
+    /// Everything that is not done goes again.
+    fn rewind(&mut self) {
+        self.windows().for_each(Window::rewind);
+    }
+}
+
+fn is_ready(window: &mut Window, end: u64) -> bool {
+    while window.skip_done() {}
+    window.next() < end && window.has_room()
 }
 
 impl<R: Records> Runner<R> {
@@ -225,7 +282,10 @@ impl<R: Records> Runner<R> {
                         let begun = Instant::now();
                         match self.serve(publisher).await {
                             Ok(()) => return,
-                            Err(error) => (error, Some(begun.elapsed())),
+                            Err(error) => {
+                                tell_upstream(&self.out.sink.lanes, &self.out.sink.events, false).await;
+                                (error, Some(begun.elapsed()))
+                            }
                         }
                     }
                 }
@@ -234,7 +294,7 @@ impl<R: Records> Runner<R> {
             tokio::select! {
                 biased;
                 () = self.stop.notified() => return,
-                () = sleep(pause) => {}
+                () = retry.wait(pause) => {}
             }
         }
     }
@@ -245,6 +305,7 @@ impl<R: Records> Runner<R> {
         let (name, version, window) = (&self.out.sink.name, publisher.version(), publisher.window);
         log::info!("sink {name}: connected to {host}:{port}, {version}, a window of {window}");
         self.out.begin(window);
+        tell_upstream(&self.out.sink.lanes, &self.out.sink.events, true).await;
         let mut goodbye: Option<Instant> = None;
         loop {
             while let Some(ack) = publisher.next_ack()? {
@@ -287,12 +348,13 @@ impl<R: Records> Out<R> {
     /// A new connection: everything unacknowledged goes again.
     fn begin(&mut self, window: u16) {
         self.slots.reset(window);
-        self.held = None;
+        self.held = [None, None];
         for lane in &mut self.lanes {
             lane.in_flight = 0;
             lane.hold_until = None;
-            lane.window.set_span(window.into());
-            lane.window.rewind();
+            lane.span = window.into();
+            lane.windows().for_each(|its| its.set_span(window.into()));
+            lane.rewind();
         }
     }
 
@@ -303,11 +365,15 @@ impl<R: Records> Out<R> {
                 return Some(until);
             }
             let ends = &self.sink.ends;
-            let Some(index) = self.lanes.iter_mut().position(|lane| lane.is_ready(ends, now)) else { break };
-            let next = self.lanes[index].window.next();
-            match self.held.take() {
-                Some(held) if held.index == index && held.next == next && held.at < held.bytes.len() => {
-                    self.held = self.publish(publisher, held);
+            let mut lanes = self.lanes.iter_mut().enumerate();
+            let wanted =
+                lanes.find_map(|(index, lane)| lane.next(ends, now).map(|(is_live, next)| (index, is_live, next)));
+            let Some(want) = wanted else { break };
+            let (index, is_live, next) = want;
+            match self.held[usize::from(is_live)].take() {
+                Some(held) if (held.index, held.next) == (index, next) && held.at < held.bytes.len() => {
+                    self.lanes[index].ahead = if is_live { self.lanes[index].ahead + 1 } else { 0 };
+                    self.held[usize::from(is_live)] = self.publish(publisher, held);
                     self.pace.pass(now);
                 }
                 // Records of a lane that goes first have come, or this batch is spent: read on elsewhere.
@@ -315,7 +381,7 @@ impl<R: Records> Out<R> {
                     if let Some(held) = held {
                         self.spare = held.bytes;
                     }
-                    self.read(index, next);
+                    self.read(want);
                     break;
                 }
             }
@@ -333,7 +399,7 @@ impl<R: Records> Out<R> {
         let at = held.bytes.len() - rest.len();
         let Some(record) = taken else {
             log::error!("sink {}: record {sequence} of lane {} cannot be read", self.sink.name, lane.name);
-            lane.window.push(false, Some(UNDELIVERABLE));
+            lane.window_of(sequence).push(false, Some(UNDELIVERABLE));
             // Where the next one begins is not known either: it is read anew.
             self.spare = held.bytes;
             return None;
@@ -356,12 +422,12 @@ impl<R: Records> Out<R> {
             Ok(()) => {
                 self.slots.take(held.index, sequence);
                 lane.in_flight += 1;
-                lane.window.push(record.closes_message, None);
+                lane.window_of(sequence).push(record.closes_message, None);
                 lock(&self.status).bytes += self.payload.len() as u64;
             }
             Err(why) => {
                 log::warn!("sink {}: record {sequence} of lane {} is undeliverable: {why}", self.sink.name, lane.name);
-                lane.window.push(record.closes_message, Some(UNDELIVERABLE));
+                lane.window_of(sequence).push(record.closes_message, Some(UNDELIVERABLE));
             }
         }
         held.at = at;
@@ -380,20 +446,20 @@ impl<R: Records> Out<R> {
                 if self.unheard.note(now_ms, ()).is_some() {
                     log::warn!("sink {sink}: the broker takes records, but nobody is subscribed to {}#", lane.topic);
                 }
-                lane.window.done(sequence, Outcome::Delivered);
+                lane.window_of(sequence).done(sequence, Outcome::Delivered);
             }
             0..0x80 => {
                 if lane.complaint.clear() {
                     log::info!("sink {sink}: lane {} is taken again", lane.name);
                     lane.backoff = Backoff::new(Millis(1000), Millis(60_000), self.sink.seed ^ now_ms);
                 }
-                lane.window.done(sequence, Outcome::Delivered);
+                lane.window_of(sequence).done(sequence, Outcome::Delivered);
             }
             // Topic name invalid, packet too large, payload format invalid: the same record will not do better later.
             0x90 | 0x95 | 0x99 => {
                 let why = reason_name(reason);
                 log::warn!("sink {sink}: record {sequence} of lane {} is undeliverable: {why}", lane.name);
-                lane.window.done(sequence, UNDELIVERABLE);
+                lane.window_of(sequence).done(sequence, UNDELIVERABLE);
             }
             _ => {
                 lock(&self.status).refused += 1;
@@ -417,35 +483,41 @@ impl<R: Records> Out<R> {
     /// Tells the loop what is settled.
     async fn tell(&mut self) {
         for lane in &mut self.lanes {
-            let mut records = Vec::new();
-            lane.window.settle(&mut records);
-            if records.is_empty() {
-                continue;
+            let number = lane.lane;
+            let settled: Vec<Vec<Settled>> = lane
+                .windows()
+                .map(|window| {
+                    let mut records = Vec::new();
+                    window.settle(&mut records);
+                    records
+                })
+                .filter(|records| !records.is_empty())
+                .collect();
+            for records in settled {
+                let lost = records.iter().filter(|record| record.outcome == UNDELIVERABLE).count() as u64;
+                {
+                    let mut status = lock(&self.status);
+                    status.undeliverable += lost;
+                    status.delivered += records.len() as u64 - lost;
+                }
+                // The loop has gone: the process ends.
+                let _ = self.sink.events.send(SinkEvent::Settled { lane: number, records }).await;
             }
-            let lost = records.iter().filter(|record| record.outcome == UNDELIVERABLE).count() as u64;
-            {
-                let mut status = lock(&self.status);
-                status.undeliverable += lost;
-                status.delivered += records.len() as u64 - lost;
-            }
-            // The loop has gone: the process ends.
-            let _ = self.sink.events.send(SinkEvent::Settled { lane: lane.lane, records }).await;
         }
     }
 
-    fn read(&mut self, index: usize, from_seq: u64) {
+    fn read(&mut self, want: Want) {
         if self.reading.is_some() {
             return;
         }
+        let (index, _, from_seq) = want;
         let (records, lane) = (self.records.clone(), self.lanes[index].lane);
         let into = core::mem::take(&mut self.spare);
         self.reading =
-            Some(Box::pin(
-                async move { (index, from_seq, records.read(lane, from_seq, READ_MAX.as_usize(), into).await) },
-            ));
+            Some(Box::pin(async move { (want, records.read(lane, from_seq, READ_MAX.as_usize(), into).await) }));
     }
 
-    async fn on_read(&mut self, (index, from_seq, outcome): ReadOutcome) {
+    async fn on_read(&mut self, ((index, is_live, from_seq), outcome): ReadOutcome) {
         let lane = &mut self.lanes[index];
         let (batch, bytes) = match outcome {
             Ok(read) => read,
@@ -456,13 +528,14 @@ impl<R: Records> Out<R> {
             }
         };
         if batch.first_seq > from_seq {
-            if !lane.window.is_empty() || lane.window.next() != from_seq {
+            let window = lane.window_of(from_seq);
+            if !window.is_empty() || window.next() != from_seq {
                 // The gap is told in its order: read again when all before it is settled.
                 self.spare = bytes;
                 lane.hold_until = Some(Instant::now());
                 return;
             }
-            lane.window.jump(batch.first_seq);
+            window.jump(batch.first_seq);
             if let Some(lost) = batch.lost {
                 let _ = self.sink.events.send(SinkEvent::Gone { lane: lane.lane, lost }).await;
             }
@@ -474,7 +547,7 @@ impl<R: Records> Out<R> {
             }
             return;
         }
-        self.held = Some(Held { index, next: batch.first_seq, bytes, at: 0 });
+        self.held[usize::from(is_live)] = Some(Held { index, next: batch.first_seq, bytes, at: 0 });
     }
 }
 

@@ -172,7 +172,8 @@ fn look(dir: &Path, config: Option<&Config>, running: bool) -> Result<(Inspectio
         head_seq: lane.head_seq(),
         head_message: lane.head_message(),
         next_seq: lane.next_seq(),
-        next_message: lane.head_message() + lane.messages_pending(),
+        next_message: lane.next_message(),
+        left: lane.left_before_turn().collect(),
     };
     let ranges: Vec<LaneRange> = outbox.lanes().iter().map(range).collect();
     let survey = survey(&mut raw, &mut over.clone(), salt, &ranges).map_err(|error| failed(error.to_string()))?;
@@ -189,7 +190,6 @@ fn outbox(config: Option<&Config>, recovered: &Recovered, segment_bytes: u64) ->
         // What cannot be read is told by the gateway's start.
         let _ = match key.first() {
             Some(space) if *space == Space::Lane as u8 => outbox.restore(key, value),
-            Some(space) if *space == Space::Ahead as u8 => outbox.restore_ahead(key, value),
             _ => None,
         };
     }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sink::Records;
 use crate::config::StoreConfig;
-use crate::effect::Effects;
+use crate::effect::{Effects, Release};
 use crate::keeper::{Keeper, Snapshot};
 use crate::store::{Batch, CommitError, Flush, Recovered, Settings, Stats, Store};
 
@@ -78,7 +78,7 @@ pub struct CommitAnswer {
 
 enum Job {
     Commit(Effects),
-    Release { lane: usize, below_segment: u32 },
+    Release(Release),
     Snapshot(Vec<u8>),
     Read { lane: usize, from_seq: u64, bytes_max: usize, into: Vec<u8>, reply: oneshot::Sender<Read> },
     Close(oneshot::Sender<()>),
@@ -155,9 +155,9 @@ impl StoreHandle {
         self.give(Job::Commit(effects));
     }
 
-    /// Lets the segments of a lane below `below_segment` go.
-    pub fn release(&self, lane: usize, below_segment: u32) {
-        self.give(Job::Release { lane, below_segment });
+    /// Lets segments of a lane go.
+    pub fn release(&self, release: Release) {
+        self.give(Job::Release(release));
     }
 
     /// Writes a snapshot: the entries are all that exist, as of the last commit given.
@@ -261,9 +261,9 @@ impl Worker {
                 let answer = CommitAnswer { effects, result, wants_snapshot };
                 return self.answers.blocking_send(answer).map_err(drop);
             }
-            Job::Release { lane, below_segment } => {
-                if let Err(error) = self.keeper.release(lane, below_segment) {
-                    log::warn!("lane {}: segments could not be let go: {error}", self.keeper.name(lane));
+            Job::Release(release) => {
+                if let Err(error) = self.keeper.release(release) {
+                    log::warn!("lane {}: segments could not be let go: {error}", self.keeper.name(release.lane));
                 }
             }
             Job::Read { lane, from_seq, bytes_max, into, reply } => {

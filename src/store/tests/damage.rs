@@ -237,3 +237,59 @@ fn commits_lost_at_the_end_are_told_by_what_they_left_in_the_lanes() {
         assert_eq!(report.lost_records > 0, lost > 0, "{report:?}");
     }
 }
+
+#[test]
+fn commits_that_could_not_be_read_once_are_void_when_they_come_back() {
+    // Pages of the newest segment of the journal from which on nothing can be read, for one opening.
+    for page in 0..4 {
+        for behind in 1..6 {
+            let context = format!("unreadable from page {page}, {behind} commits later");
+            let disk = MemDisk::default();
+            let mut rig = Rig::new(&disk, 23 + page as u64);
+            rig.long_values = false;
+            rig.open().unwrap();
+            let mut history = Vec::new();
+            // Four frames a segment: the newest is full.
+            for _ in 0..12 {
+                rig.commit([true, false], 40).unwrap();
+                history.push(rig.acked.clone());
+            }
+            let newest = disk.files().into_iter().map(|(name, _)| name).rfind(|name| name.starts_with("journal/"));
+            disk.fail_reads(&newest.expect("there is a journal"), page * 4096..usize::MAX, u64::MAX);
+            rig.keyed = MapKeyed::default();
+            rig.open().unwrap();
+            assert!(rig.recovered.report.is_loss() && rig.store().needs_snapshot(), "{context}");
+            let found = history.iter().rfind(|model| model.entries == rig.recovered.entries);
+            let lost = history.last().map(|model| model.lanes[0].records.len()).unwrap_or_default();
+            let kept = found.unwrap_or_else(|| panic!("{context}: no state that was")).lanes[0].records.len();
+            assert!(kept < lost, "{context}: {kept} of {lost} records");
+            // Life goes on without them, and then the medium reads well again.
+            rig.acked.entries.clone_from(&rig.recovered.entries);
+            rig.acked.lanes[0].records.truncate(kept);
+            for _ in 0..behind {
+                rig.commit([true, false], 700).unwrap();
+            }
+            disk.fail_reads("", 0..0, 0);
+            for again in 1..3 {
+                rig.open().unwrap();
+                assert_eq!(rig.recovered.entries, rig.acked.entries, "{context}, opening {again}");
+                rig.check_records(&context);
+            }
+            rig.snapshot().unwrap();
+            rig.open().unwrap();
+            assert!(!rig.recovered.report.is_loss(), "{context}: {:?}", rig.recovered.report);
+            assert_eq!(rig.recovered.entries, rig.acked.entries, "{context}, behind a snapshot");
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fails_twice_is_tried_again() {
+    for prefix in ["journal/", "snapshot/", "lanes/"] {
+        let (disk, model, _) = lived(5);
+        disk.fail_reads(prefix, 0..usize::MAX, 2);
+        let (_, recovered) = Store::open(disk, MapKeyed::default(), &settings()).unwrap();
+        assert!(!recovered.report.is_loss(), "{prefix}: {:?}", recovered.report);
+        assert_eq!(recovered.entries, model.entries, "{prefix}");
+    }
+}

@@ -36,6 +36,7 @@ fn look(disk: &MemDisk) -> (Recovered, Survey) {
         head_message: lane.extents.first().map_or(lane.next_message, |extent| extent.first_message),
         next_seq: lane.next_seq,
         next_message: lane.next_message,
+        left: Vec::new(),
     };
     let ranges: Vec<LaneRange> = recovered.lanes.iter().map(range).collect();
     let found = survey(&mut disk.clone(), &mut over.clone(), settings().salt, &ranges).unwrap();

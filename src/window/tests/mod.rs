@@ -1,6 +1,7 @@
 //! Windows by example; `model` holds them against a naive model.
 
 mod model;
+mod shift;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,7 +33,8 @@ fn meter(name: &str, kind: MeterKind, window_ms: u64, lateness_ms: u64, keys_max
 }
 
 fn at(event_ms: i64, now_ms: i64) -> FoldTime {
-    FoldTime { event_ms, now_ms, quality: TimeQuality::Synced }
+    let synced = TimeQuality::Synced;
+    FoldTime { event_ms, now_ms, quality: synced, is_own: false, clock: synced, hold_until_ms: i64::MIN }
 }
 
 fn owned(aggregate: &Aggregate<'_>) -> Aggregate<'static> {

@@ -94,7 +94,7 @@ pub const MUTATIONS: [Mutation; 29] = [
     },
     Mutation {
         name: "ignore the checksum of a commit",
-        file: "src/store/journal.rs",
+        file: "src/store/scan.rs",
         find: "read == body.len() && crc32fast::hash(body) == header.body_crc",
         replace: "read == body.len() && header.body_crc != 1",
     },
@@ -161,8 +161,8 @@ pub const MUTATIONS: [Mutation; 29] = [
     Mutation {
         name: "found: marks are bounded by our Receive Maximum also in 3.1.1",
         file: "src/marks.rs",
-        find: "(MARKS_PER_RECEIVE_MAX * usize::from(receive_max)).max(MARKS_MIN)",
-        replace: "(MARKS_PER_RECEIVE_MAX * usize::from(receive_max)).max(1)",
+        find: "while MARKS_MAX < self.count {",
+        replace: "while (4 * self.receive_max).min(MARKS_MAX) < self.count {",
     },
     Mutation {
         name: "found: a failed read is a loss",

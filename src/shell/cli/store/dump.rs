@@ -172,8 +172,6 @@ fn entry(key: &[u8], value: &[u8]) -> Value {
         clock(value).map(|clock| ("clock", clock))
     } else if is(Space::Lane) {
         lane_head(value).map(|head| ("lane", json!({ "name": text(rest), "head": head })))
-    } else if is(Space::Ahead) {
-        Some(("ahead", json!({ "name": text(rest), "bytes": value.len() })))
     } else if is(Space::Usage) {
         Usage::decode(value).map(|usage| ("usage", usage_value(rest, &usage)))
     } else if is(Space::State) {
@@ -220,7 +218,10 @@ fn books_value(books: &Books) -> Value {
 
 fn clock(mut value: &[u8]) -> Option<Value> {
     let commit = take_varint(&mut value)?;
-    Some(json!({ "commit": commit, "wall_ms": unzigzag(take_varint(&mut value)?) }))
+    let mut time = || take_varint(&mut value).map(unzigzag);
+    let (wall_ms, age_ms) = (time()?, time()?);
+    let quality = TimeQuality::from_code(*value.first()?);
+    Some(json!({ "commit": commit, "wall_ms": wall_ms, "quality": envelope::quality_name(quality), "age_ms": age_ms }))
 }
 
 fn lane_head(mut value: &[u8]) -> Option<u64> {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::kernel::System;
-use crate::dist::gzip;
+use super::system::System;
+use super::Fault;
 
 /// Modules for disk and network; what they need comes along.
 const MODULES: [&str; 4] = ["virtio_mmio", "virtio_blk", "virtio_net", "ext4"];
@@ -18,24 +18,28 @@ for module in /mod/*; do insmod "$module" || echo "GUEST insmod $module failed";
 rm -rf /mod
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
 mount -t ext4 -o noatime /dev/vda /data || echo "GUEST no disk"
-hostname qemu
-written() { awk '{print $7 * 512}' /sys/block/vda/stat; }
-echo "GUEST up $(cut -d' ' -f1 /proc/uptime) available_kb $(awk '/MemAvailable/ {print $2}' /proc/meminfo)"
+hostname emulated
+echo "GUEST exec $(cut -d' ' -f1 /proc/uptime) available_kb $(awk '/MemAvailable/ {print $2}' /proc/meminfo)"
 weir run /site/gateway.toml --metrics 0.0.0.0:9187 2>/tmp/log & pid=$!
 until grep -q 'is ready' /tmp/log || ! kill -0 $pid 2>/dev/null; do usleep 10000; done
-echo "GUEST ready $(cut -d' ' -f1 /proc/uptime)"
+kill -0 $pid 2>/dev/null && echo "GUEST ready $(cut -d' ' -f1 /proc/uptime)"
+net=/sys/class/net/eth0/statistics
 while kill -0 $pid 2>/dev/null; do
-  echo "GUEST memory rss $(awk '/^Rss/ {print $2}' /proc/$pid/smaps_rollup) pss $(awk '/^Pss:/ {print $2}' /proc/$pid/smaps_rollup) disk $(written)"
+  awk 'FILENAME == "/proc/uptime" {at = $1} /^Rss:/ {rss = $2} /^Pss:/ {pss = $2} /^Pss_Anon:/ {anon = $2} /^VmHWM:/ {high = $2}
+    FILENAME ~ /stat$/ && /weir/ {cpu = $14 + $15} FILENAME ~ /vda/ {disk = $7 * 512} FILENAME ~ /bytes$/ {net += $1}
+    END {printf "GUEST sample %s %d %d %d %d %d %.0f %.0f\n", at, rss, pss, anon, high, cpu, disk, net}' \
+    /proc/uptime /proc/$pid/smaps_rollup /proc/$pid/status /proc/$pid/stat /sys/block/vda/stat $net/rx_bytes $net/tx_bytes
   sleep 1
 done
 wait $pid
 echo "GUEST ended $?"
 cat /tmp/log
+echo "GUEST off"
 poweroff -f
 "#;
 
-/// The archive, packed: `site` is what lies in `/site`.
-pub fn initramfs(system: &System, weir: &Path, site: &[(String, Vec<u8>)]) -> Result<Vec<u8>, String> {
+/// The archive: `site` is what lies in `/site`. It is not packed: a slow processor reads it faster so.
+pub fn initramfs(system: &System, weir: &Path, site: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Fault> {
     let read = |file: &Path| fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
     let mut archive = Archive::default();
     for folder in ["bin", "proc", "sys", "dev", "data", "tmp", "mod", "site"] {
@@ -57,7 +61,7 @@ pub fn initramfs(system: &System, weir: &Path, site: &[(String, Vec<u8>)]) -> Re
         }
         archive.put(&format!("site/{path}"), 0o100_644, bytes);
     }
-    gzip(&archive.finish())
+    Ok(archive.finish())
 }
 
 /// A cpio archive of the form `newc`, which the kernel unpacks.

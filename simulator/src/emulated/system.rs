@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::need;
+use super::Fault;
+use super::host::{output, run};
 
 /// What is needed of the two packages.
 pub struct System {
@@ -18,7 +19,7 @@ pub struct System {
 
 impl System {
     /// Fetches and unpacks into `folder`, once.
-    pub fn get(folder: &Path) -> Result<Self, String> {
+    pub fn get(folder: &Path) -> Result<Self, Fault> {
         let root = folder.join("root");
         if !root.join("boot").is_dir() {
             fetch(folder, &root)?;
@@ -36,7 +37,7 @@ impl System {
     }
 
     /// The named modules and those that they need, in the order in which they are to be inserted: name and content.
-    pub fn modules(&self, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
+    pub fn modules(&self, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, Fault> {
         let mut all = Vec::new();
         files(&self.modules, &mut all);
         let mut ordered = Vec::new();
@@ -47,7 +48,7 @@ impl System {
     }
 }
 
-fn insert(name: &str, all: &[PathBuf], ordered: &mut Vec<(String, Vec<u8>)>) -> Result<(), String> {
+fn insert(name: &str, all: &[PathBuf], ordered: &mut Vec<(String, Vec<u8>)>) -> Result<(), Fault> {
     let same = |stem: &str| stem.replace('-', "_") == name.replace('-', "_");
     if ordered.iter().any(|(known, _)| same(known)) {
         return Ok(());
@@ -90,8 +91,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn fetch(folder: &Path, root: &Path) -> Result<(), String> {
-    eprintln!("xtask: fetching Debian's arm64 cloud kernel and busybox (22 MB)");
+fn fetch(folder: &Path, root: &Path) -> Result<(), Fault> {
+    eprintln!("weir-sim: fetching Debian's arm64 cloud kernel and busybox (22 MB)");
     for part in ["lists/partial", "cache/archives/partial"] {
         let part = folder.join(part);
         fs::create_dir_all(&part).map_err(|error| format!("{}: {error}", part.display()))?;
@@ -112,15 +113,15 @@ fn fetch(folder: &Path, root: &Path) -> Result<(), String> {
         apt.current_dir(folder);
         apt
     };
-    need::run(apt("apt-get").args(["update", "-q=2"]))?;
-    let depends = need::output(apt("apt-cache").args(["depends", "linux-image-cloud-arm64"])).unwrap_or_default();
+    run(apt("apt-get").args(["update", "-q=2"]))?;
+    let depends = output(apt("apt-cache").args(["depends", "linux-image-cloud-arm64"])).unwrap_or_default();
     let image = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let image = format!("linux-image-{}", image.ok_or("apt knows no linux-image-cloud-arm64")?);
-    need::run(apt("apt-get").args(["download", "-q=2", "busybox-static", &image]))?;
+    run(apt("apt-get").args(["download", "-q=2", "busybox-static", &image]))?;
     let unpacked = root.with_extension("new");
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            need::run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&unpacked))?;
+            run(Command::new("dpkg-deb").arg("-x").arg(entry.path()).arg(&unpacked))?;
         }
     }
     fs::rename(&unpacked, root).map_err(|error| format!("{}: {error}", root.display()))
