@@ -22,7 +22,15 @@ int32_t on_start(void) {
 }
 
 static bool is(const char *text, int32_t len, const char *word, uint32_t word_len) {
-    return len == (int32_t)word_len && __builtin_memcmp(text, word, word_len) == 0;
+    if (len != (int32_t)word_len) {
+        return false;
+    }
+    for (uint32_t at = 0; at < word_len; at++) {
+        if (text[at] != word[at]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 int32_t on_event(const struct weir_event *event) {
