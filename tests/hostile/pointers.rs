@@ -280,7 +280,7 @@ fn host_calls_are_no_way_around_the_border() {
         // A host call as the handler: it answers a code, which is an error of the handler.
         let mut function = load(&format!(r#"{buffer} (export "on_event" (func $kind))"#)).unwrap();
         let outcome = function.call(&Invocation::default(), &Fields::new(), &mut Clock::start());
-        assert!(matches!(outcome, Err(CallError::Refused { code: -2 })), "{outcome:?}");
+        assert!(matches!(outcome, Err(CallError::Refused { code: -2, .. })), "{outcome:?}");
         // A host call as the buffer: it answers 0, which is no buffer.
         let handler = r#"(func (export "on_event") (param i32) (result i32) (i32.const 0))"#;
         let refused = load(&format!(r#"(export "weir_buf" (func $now)) {handler}"#));

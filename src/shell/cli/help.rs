@@ -42,7 +42,8 @@ Examples:
   weir plan --all
   weir run /etc/weir/gateway.toml
 
-Exit codes: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create the file, 74 flash failed, 78 configuration refused.
+Exit codes: 0 ok, 64 wrong use, 65 an orderly end after acknowledged data was found lost, 69 cannot start, 73 cannot create the file,
+74 flash failed, 78 configuration refused.
 ";
 
 pub const CHECK: &str = "\

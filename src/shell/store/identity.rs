@@ -23,6 +23,8 @@ pub(super) struct Identity {
     pub has_held_data: bool,
     dir: PathBuf,
     marked: bool,
+    /// The file was there at the start.
+    was_written: bool,
 }
 
 /// What the file says.
@@ -55,7 +57,7 @@ impl Identity {
         let found = find_salt(&mut Folder::read_only(dir));
         let found = found.map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
         let salt = found.or(written).unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-        let mut identity = Self { salt, has_held_data, dir: dir.to_owned(), marked: used };
+        let mut identity = Self { salt, has_held_data, dir: dir.to_owned(), marked: used, was_written: false };
         if found.is_some() && written != found {
             log::warn!("{}: was damaged or missing and is written anew from the data", path.display());
             // A full disk is no reason to stay away: the data tells the next time as well.
@@ -64,7 +66,13 @@ impl Identity {
             let written = identity.write(false);
             written.map_err(|error| OpenError::Io(error, format!("cannot write {}", path.display())))?;
         }
+        identity.was_written = path.exists();
         Ok(identity)
+    }
+
+    /// Whether the folder is still there, as far as its file tells: what is written into a folder that was removed is gone.
+    pub fn is_gone(&self) -> bool {
+        self.was_written && fs::symlink_metadata(self.dir.join("identity")).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Something is committed. Tried again at the next start if there is no room for it.
