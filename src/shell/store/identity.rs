@@ -72,7 +72,9 @@ impl Identity {
 
     /// Whether the folder is still there, as far as its file tells: what is written into a folder that was removed is gone.
     pub fn is_gone(&self) -> bool {
-        self.was_written && fs::symlink_metadata(self.dir.join("identity")).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        self.was_written
+            && fs::symlink_metadata(self.dir.join("identity"))
+                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Something is committed. Tried again at the next start if there is no room for it.
