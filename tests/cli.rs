@@ -263,7 +263,7 @@ fn what_does_not_fit_is_refused_with_the_sum_shown() {
     let answer = weir(folder.path(), "check --board pi-zero");
     assert_eq!(answer.code, 78);
     assert!(
-        answer.err.contains("gateway.toml: function.threshold.limits.memory: wants 32 MiB (16 MiB linear memory, 16 MiB its image, or room to grow); board pi-zero has "),
+        answer.err.contains("gateway.toml: function.threshold.limits.memory: wants 32 MiB (16 MiB for linear memory, 16 MiB for its image, or room to grow); board pi-zero has "),
         "{}",
         answer.err
     );

@@ -24,7 +24,7 @@ fn what_does_not_fit_the_board_is_refused_with_wish_and_room() {
     assert!(examine(&texts("", &format!("{} B", room.0), "1 GiB")).1.is_empty());
     // The default 64 KiB fit with 128 KiB to spare; 256 KiB find those and their own 64, but less what the image takes.
     let (_, faults) = examine(&texts("memory = \"1 MiB\"", &format!("{} B", room.0), "1 GiB"));
-    assert!(faults[0].starts_with("gateway.toml: function.mean.limits.memory: wants 2 MiB (1 MiB linear memory, 1 MiB its image, or room to grow); board small has "), "{faults:?}");
+    assert!(faults[0].starts_with("gateway.toml: function.mean.limits.memory: wants 2 MiB (1 MiB for linear memory, 1 MiB for its image, or room to grow); board small has "), "{faults:?}");
     assert!(faults[0].ends_with(" left after outbox and queues"), "{faults:?}");
 
     let (_, faults) = examine(&texts("", "10 MiB", "1 GiB"));
