@@ -342,3 +342,10 @@ fn what_the_first_steps_of_the_readme_write_is_ignored_by_git() {
         assert!(ignored.lines().any(|line| line == name), "{name}");
     }
 }
+
+#[test]
+fn the_gateway_of_the_simulators_scenario_is_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let answer = weir(root, "check simulator/scenarios/factory-gateway.toml");
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""), "cargo xtask functions builds what it names");
+}
