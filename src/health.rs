@@ -4,6 +4,7 @@
 //! - Nothing that a restart cannot mend is a failure: a full disk, a full lane or a broker that is away wait for somebody else.
 //! - Judged from outside of the loop, from its [`Beat`]: a loop that hangs cannot tell.
 
+use crate::printable::Printable;
 use crate::units::{Bytes, Millis};
 
 /// From which bounds on the site wants to know: `[health]` of the configuration.
@@ -88,6 +89,8 @@ pub struct Beat {
 pub struct Signs {
     /// The link to the broker is up.
     pub broker_up: bool,
+    /// Filters that it refuses to subscribe.
+    pub refused: Vec<String>,
     /// The last commit found no room.
     pub disk_full: bool,
     /// Sinks.
@@ -216,6 +219,18 @@ impl Health {
             let text = format!("the broker is away for {}; `weir doctor` tries it", span(passed));
             reasons.push(degraded("broker-away", "", text));
         }
+        if let (true, Some(first)) = (signs.broker_up, signs.refused.first()) {
+            let more = match signs.refused.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let text = format!(
+                "the broker refuses the subscription `{}`{more}: no message of it comes; check its access rules (it is asked again \
+                 every 5 min)",
+                Printable(first)
+            );
+            reasons.push(degraded("subscription-refused", "", text));
+        }
     }
 
     fn sinks(&mut self, now_us: u64, signs: &Signs, reasons: &mut Vec<Reason>) {
@@ -311,7 +326,14 @@ mod tests {
         let sink = SinkSign { name: "cloud".to_owned(), up: true, owed: 9 };
         let lane = LaneSign { name: "alerts".to_owned(), bytes: 10, bytes_max: 100, rejects: false };
         let function = FunctionSign { name: "f".to_owned(), invocations: 0, errors: 0 };
-        Signs { broker_up: true, disk_full: false, sinks: vec![sink], lanes: vec![lane], functions: vec![function] }
+        Signs {
+            broker_up: true,
+            refused: Vec::new(),
+            disk_full: false,
+            sinks: vec![sink],
+            lanes: vec![lane],
+            functions: vec![function],
+        }
     }
 
     fn beat(second: u64) -> Beat {
@@ -339,6 +361,16 @@ mod tests {
             kinds(broker, &[69, 70, 99, 100]),
             [none.clone(), vec!["broker-away"], vec!["broker-away"], none.clone()]
         );
+        let refused = |second| Signs { refused: vec!["a/#".to_owned(); second], broker_up: second < 3, ..well() };
+        let (mut health, kinds_and_text) = (Health::default(), |reasons: Vec<Reason>| {
+            reasons.into_iter().map(|reason| (reason.kind, reason.text)).collect::<Vec<_>>()
+        });
+        assert!(health.judge(0, &beat(0), &refused(0)).is_empty());
+        for (count, says) in [(1, "`a/#`: no message"), (2, "`a/#` and 1 more: no message")] {
+            let said = kinds_and_text(health.judge(SECOND, &beat(1), &refused(count)));
+            assert!(said.len() == 1 && said[0].0 == "subscription-refused" && said[0].1.contains(says), "{said:?}");
+        }
+        assert!(health.judge(SECOND, &beat(1), &refused(3)).is_empty(), "without a broker nothing is refused");
         let upstream = |owed| {
             move |second| {
                 let sink = SinkSign { name: "cloud".to_owned(), up: second > 1000, owed };

@@ -25,7 +25,20 @@ pub struct Subscribed {
     gone: Vec<Vec<u8>>,
     /// There was a record of this session, or there is a session that began with us.
     known: bool,
+    /// The host under which a session with this client-id is recorded, if it is another one.
+    elsewhere: Option<String>,
     epoch: u64,
+}
+
+/// What is recorded of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It, or it is new.
+    Known,
+    /// One of the same client-id at the broker under this other name: perhaps the same.
+    Elsewhere(String),
+    /// Nothing.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -87,6 +100,17 @@ impl Subscribed {
         let (session, filter) = parse(key)?;
         let (state, since) = (*take(&mut value, 1)?.first()?, take_varint(&mut value));
         self.known |= session == self.session;
+        // A host name has no `@`.
+        let parts = |session: &[u8]| {
+            let at = session.iter().rposition(|byte| *byte == b'@')?;
+            Some((session[..at].to_vec(), String::from_utf8_lossy(&session[at + 1..]).into_owned()))
+        };
+        if session != self.session
+            && let (Some((own, _)), Some((client_id, host))) = (parts(&self.session), parts(session))
+            && own == client_id
+        {
+            self.elsewhere = Some(host);
+        }
         let (news, dirty) = match state {
             GRANTED => (News::Granted(0), false),
             OLD => (News::Old, false),
@@ -158,8 +182,8 @@ impl Subscribed {
         })
     }
 
-    /// A connection was made. False: it found a session of which nothing is recorded.
-    pub fn connected(&mut self, epoch: u64, session_present: bool) -> bool {
+    /// A connection was made; what is recorded of the session that it found.
+    pub fn connected(&mut self, epoch: u64, session_present: bool) -> Found {
         self.epoch = epoch;
         let is_known = self.known || !session_present;
         self.known = true;
@@ -175,7 +199,11 @@ impl Subscribed {
             one.dirty =
                 dirty || one.news != before || matches!(one.news, News::Granted(granted) if granted + 1 == epoch);
         }
-        is_known
+        match &self.elsewhere {
+            _ if is_known => Found::Known,
+            Some(host) => Found::Elsewhere(host.clone()),
+            None => Found::Unknown,
+        }
     }
 
     /// The broker granted these subscriptions.

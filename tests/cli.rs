@@ -194,6 +194,15 @@ fn a_module_that_does_not_load_is_refused_with_its_reason() {
     let folder = started();
     fs::write(folder.path().join("functions/threshold/threshold.wasm"), "#!/bin/sh\n").unwrap();
     assert!(weir(folder.path(), "check").err.contains("threshold.wasm: not a module that is taken (byte 0: "));
+    // What is no file at all is not to be built.
+    let folder = started();
+    let module = folder.path().join("functions/threshold/threshold.wasm");
+    fs::remove_file(&module).unwrap();
+    let missing = weir(folder.path(), "check").err;
+    assert!(missing.contains("threshold.wasm: no such file; the module has to be built first"), "{missing}");
+    fs::create_dir(&module).unwrap();
+    let said = weir(folder.path(), "check").err;
+    assert!(said.contains("threshold.wasm: is a folder, not a file") && !said.contains("built"), "{said}");
 }
 
 #[test]
@@ -263,7 +272,7 @@ fn what_does_not_fit_is_refused_with_the_sum_shown() {
     let answer = weir(folder.path(), "check --board pi-zero");
     assert_eq!(answer.code, 78);
     assert!(
-        answer.err.contains("gateway.toml: function.threshold.limits.memory: wants 32 MiB (16 MiB linear memory, 16 MiB its image, or room to grow); board pi-zero has "),
+        answer.err.contains("gateway.toml: function.threshold.limits.memory: wants 32 MiB (16 MiB for linear memory, 16 MiB for its image, or room to grow); board pi-zero has "),
         "{}",
         answer.err
     );
@@ -320,10 +329,10 @@ fn writes_beyond_what_the_board_grants_are_marked_in_the_plan() {
 
 #[test]
 fn the_help_names_every_exit_code_that_the_program_has() {
-    use weir::shell::cli::{EXIT_CANNOT_CREATE, EXIT_CONFIG, EXIT_FLASH, EXIT_UNAVAILABLE, EXIT_USAGE};
+    use weir::shell::cli::{EXIT_CANNOT_CREATE, EXIT_CONFIG, EXIT_DATA, EXIT_FLASH, EXIT_UNAVAILABLE, EXIT_USAGE};
     let folder = folder();
-    let all = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_FLASH, EXIT_CONFIG];
-    let run = [EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_FLASH, EXIT_CONFIG];
+    let all = [EXIT_USAGE, EXIT_DATA, EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE, EXIT_FLASH, EXIT_CONFIG];
+    let run = [EXIT_USAGE, EXIT_DATA, EXIT_UNAVAILABLE, EXIT_FLASH, EXIT_CONFIG];
     for (line, codes) in [("--help", &all[..]), ("run --help", &run)] {
         let help = weir(folder.path(), line).out;
         let (_, told) = help.split_once("Exit codes:").unwrap();
@@ -341,4 +350,11 @@ fn what_the_first_steps_of_the_readme_write_is_ignored_by_git() {
     for name in ["/gateway.toml", "/weir-data", "/upstream"] {
         assert!(ignored.lines().any(|line| line == name), "{name}");
     }
+}
+
+#[test]
+fn the_gateway_of_the_simulators_scenario_is_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let answer = weir(root, "check simulator/scenarios/factory-gateway.toml");
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""), "cargo xtask functions builds what it names");
 }

@@ -181,3 +181,25 @@ fn what_is_not_for_a_replay_changes_nothing() {
     assert_eq!(refused, Err(NoReplay::Other { function: "later".into(), version: "1".into() }));
     assert!(!middle.gateway.is_dirty() && middle.gateway.books().replayed == 0);
 }
+
+#[test]
+fn dead_letters_that_make_room_are_said_by_measure() {
+    let lane = "[store]\nsegment-bytes = \"64 KiB\"\n[[lane]]\nname = \"dead-letter\"\nbytes-max = \"128 KiB\"\n";
+    let mut middle = Middle::new(&[("later", LATER, MANIFEST)], &format!("{lane}{SITE}"));
+    let mut said = Vec::new();
+    for _ in 0..400 {
+        middle.take(publish("in/a", &[7; 1000]));
+        said.extend(middle.seal().log.into_iter().map(|line| line.text).filter(|text| text.starts_with("lane ")));
+        assert_eq!(middle.gateway.residue(), 0);
+    }
+    let dropped = middle
+        .gateway
+        .status()
+        .lanes
+        .iter()
+        .map(|lane| lane.totals.dropped[DropReason::LaneFull as usize])
+        .sum::<u64>();
+    assert!(dropped > 0);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("lane dead-letter: full (128 KiB), so the oldest dead letters make room"), "{said:?}");
+}

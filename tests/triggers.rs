@@ -139,6 +139,24 @@ fn a_session_of_which_nothing_is_recorded_is_told() {
     }
 }
 
+#[test]
+fn a_session_that_is_recorded_under_another_name_of_its_broker_is_no_strange_one() {
+    for (from, to, lost, level) in [
+        ("mqtt://localhost", "mqtt://127.0.0.1", false, log::Level::Info),
+        ("id = \"test\"", "id = \"other\"", true, log::Level::Warn),
+    ] {
+        let mut middle = Middle::new(&[ONE], &function("one", &["a"]));
+        middle.seal();
+        let mut middle = middle.changed(from, to);
+        middle.seal();
+        middle.take(Event::Connected { epoch: 1, session_present: true });
+        let lines = &middle.effects.log;
+        assert!(lines.len() == 1 && lines[0].level == level, "{to}: {lines:?}");
+        assert_eq!(lines[0].text.contains("knows nothing of"), lost, "{to}: {lines:?}");
+        assert_eq!(lines[0].text.contains("recorded under another name of it (localhost)"), !lost, "{to}: {lines:?}");
+    }
+}
+
 /// A retained message of a kept session.
 fn retained(packet_id: u16, dup: bool) -> Event<'static> {
     let plain = message("a/b", b"{}", Qos::AtLeastOnce, packet_id, dup);

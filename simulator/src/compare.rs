@@ -190,7 +190,16 @@ impl fmt::Display for Comparison {
             (false, true) => "upstream equals the truth but for what the devices sent twice or had no answer for",
             (false, false) => "UPSTREAM DIFFERS FROM THE TRUTH",
         };
-        write!(f, "{verdict}")
+        write!(f, "{verdict}")?;
+        let missing = |one: &&Difference| one.verdict == Verdict::Missing;
+        if let Some(Difference { meter, .. }) = self.differences.iter().find(missing) {
+            write!(
+                f,
+                "\nWhat is missing may still be in open windows: those of {meter} go upstream once they and their lateness are over. \
+                 `weir_window_cells` of the gateway's metrics counts them; compare again when it is 0."
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -248,8 +257,12 @@ mod tests {
     #[test]
     fn the_table_names_device_meter_and_both_sides() {
         let text = compare(device("hall-001", 1, 3, 6.25), &[("hall-001", 2, 4.0)]).to_string();
-        for part in ["hall-001", METER, "6.25", "missing", "UPSTREAM DIFFERS"] {
+        for part in
+            ["hall-001", METER, "6.25", "missing", "UPSTREAM DIFFERS", "may still be in open windows: those of f.m"]
+        {
             assert!(text.contains(part), "{text}");
         }
+        let text = compare(device("hall-001", 1, 3, 6.25), &[("hall-001", 4, 8.0)]).to_string();
+        assert!(text.contains("UPSTREAM DIFFERS") && !text.contains("open windows"), "{text}");
     }
 }

@@ -187,7 +187,8 @@ impl Fleet {
                 self.devices[index as usize].held = Some(message);
             }
             Some(message) => {
-                let due_us = if message.flaws.late { now_us.saturating_add(deferred_ms * 1000) } else { now_us };
+                // Whole milliseconds, so that what was kept through an outage goes at one moment, in the order in which it was taken.
+                let due_us = if message.flaws.late { (now_us / 1000).saturating_add(deferred_ms) * 1000 } else { now_us };
                 let ordered = self.specs[self.devices[index as usize].fleet].model.is_ordered();
                 let copy = message.flaws.duplicate.then(|| {
                     // A meter of differences skips a reading that is no newer than the last.
@@ -390,7 +391,7 @@ mod tests {
     fn an_outage_silences_and_what_was_kept_comes_at_its_end() {
         for (keep, want) in [(true, 10), (false, 0)] {
             let text = format!(
-                "[[fleet]]\nname=\"a\"\nmodel=\"energy\"\ntopic=\"{{device}}\"\ninterval=\"100 ms\"\njitter=0\n\
+                "[[fleet]]\nname=\"a\"\nmodel=\"energy\"\ntopic=\"{{device}}\"\ninterval=\"100 ms\"\njitter=0.003\n\
                  [[outage]]\nat=\"4 s\"\nfor=\"1 s\"\nkeep={keep}\n"
             );
             let messages: Vec<Message> = fleet(&text, 1).collect();

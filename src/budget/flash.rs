@@ -110,7 +110,8 @@ impl Writes {
         self.endurance.0.checked_div(per_day.0)
     }
 
-    pub(super) fn check(&self, file: &str, board: &str, faults: &Faults) {
+    /// `fits_all`: memory and flash have room for everything.
+    pub(super) fn check(&self, file: &str, board: &str, fits_all: bool, faults: &Faults) {
         let Self { steady, granted, interval, fits, upkeep, .. } = self;
         if steady <= granted {
             return;
@@ -122,6 +123,7 @@ impl Writes {
                     "{interval} writes {steady} a day when messages come all the time; board {board} grants {granted}; {fits} would fit"
                 ),
             ),
+            None if !fits_all => return,
             // No commit interval that is taken would help: the state itself is written too often.
             None => (
                 "store.snapshot-interval",

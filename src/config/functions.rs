@@ -69,7 +69,8 @@ fn function(section: &mut Section<'_>, place: Place<'_>, faults: &Faults) -> Opt
             Bytes(0)
         }
         Err(why) => {
-            section.refuse("path", &format!("{}: {why}; the module has to be built first", module.display()));
+            let advice = if why == super::NO_SUCH_FILE { "; the module has to be built first" } else { "" };
+            section.refuse("path", &format!("{}: {why}{advice}", module.display()));
             Bytes(0)
         }
     };

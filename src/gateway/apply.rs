@@ -3,11 +3,12 @@
 use super::message::{Chain, Turn};
 use super::outlets::{Aggregates, Outlets};
 use super::{Gateway, Slot};
+use crate::books::DropReason;
 use crate::dead_letter::DeadLetter;
 use crate::effect::Effects;
 use crate::field::Fields;
 use crate::function::{CallError, EventKind, Invocation, Verdict};
-use crate::outbox::Offer;
+use crate::outbox::{Offer, Outbox};
 use crate::record::{Record, RecordKind};
 use crate::tape::Tape;
 use crate::time::Stopwatch;
@@ -189,9 +190,25 @@ impl Gateway {
             topic: invocation.topic,
             payload: &bytes,
         };
+        let dropped = |outbox: &Outbox| outbox.lanes()[lane].totals().dropped[DropReason::LaneFull as usize];
+        let before = dropped(&self.outbox);
         match self.outbox.offer(lane, &record, &mut self.books, &mut effects.releases) {
             Offer::Queued { .. } => {}
             Offer::NoLane | Offer::NeverFits => self.dead_letters_lost += 1,
+        }
+        let gone = dropped(&self.outbox) - before;
+        if 0 < gone
+            && let Some(more) = self.complaints.due(None, "letters-full", *now)
+        {
+            let lane = &self.outbox.lanes()[lane];
+            let text = format!(
+                "lane {}: full ({}), so the oldest dead letters make room and are gone ({gone} now, {} so far); `weir dlq` replays or \
+                 purges them{more}",
+                lane.config().name,
+                lane.config().bytes_max,
+                dropped(&self.outbox),
+            );
+            effects.say(log::Level::Warn, "", text);
         }
     }
 }

@@ -28,8 +28,9 @@ use crate::function::Function;
 use crate::manifest::Manifest;
 use crate::marks::Marks;
 use crate::outbox::Outbox;
+use crate::printable::Printable;
 use crate::store_id::StoreId;
-use crate::subscribed::Subscribed;
+use crate::subscribed::{Found, Subscribed};
 use crate::tape::Tape;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
@@ -158,11 +159,22 @@ impl Gateway {
 
     fn on_connected(&mut self, epoch: u64, session_present: bool, effects: &mut Effects) {
         self.marks.connected(epoch, session_present);
-        if !self.subscribed.connected(epoch, session_present) {
-            let text = "the broker kept a session that this store knows nothing of: if another configuration subscribed \
+        match self.subscribed.connected(epoch, session_present) {
+            Found::Known => {}
+            Found::Elsewhere(host) => {
+                let text = format!(
+                    "the broker kept a session that is recorded under another name of it ({}): filters of its earlier \
+                     configurations are ended as if it had not changed",
+                    Printable(&host)
+                );
+                effects.say(log::Level::Info, "", text);
+            }
+            Found::Unknown => {
+                let text = "the broker kept a session that this store knows nothing of: if another configuration subscribed \
                         other filters in it, they go on to deliver, and messages of both are counted twice; a new \
                         broker.client-id begins a session of its own";
-            effects.say(log::Level::Warn, "", text.to_owned());
+                effects.say(log::Level::Warn, "", text.to_owned());
+            }
         }
         self.dirty |= self.subscribed.is_dirty();
     }

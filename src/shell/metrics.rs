@@ -41,6 +41,8 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ShellNumbers {
     /// The link to the broker: (up, connections so far).
     pub broker: (bool, u64),
+    /// Subscriptions that the broker refuses.
+    pub refused: u64,
     /// Sinks: name, up, and what they did since the start.
     pub sinks: Vec<(String, bool, SinkStatus)>,
     /// What the start found on flash.
@@ -290,6 +292,7 @@ fn process(text: &mut Text, status: &Status<'_>, shell: &ShellNumbers) {
     text.single("dead_letters_lost_total", "counter", "Dead letters that found no room", status.dead_letters_lost);
     text.single("aggregates_lost_total", "counter", "Aggregates that no lane takes", status.aggregates_lost);
     text.single("broker_up", "gauge", "Whether the link to the broker is up", u8::from(shell.broker.0));
+    text.single("subscriptions_refused", "gauge", "Filters that the broker refuses to subscribe", shell.refused);
     text.single("broker_connections_total", "counter", "Connections made to the broker", shell.broker.1);
     text.family("sink_up", "gauge", "Whether the sink's upstream is reached");
     for (name, up, _) in &shell.sinks {

@@ -238,9 +238,7 @@ impl Loop {
                 gateway.handle(now, Event::Poison(poison), self.cycle.open());
                 self.cycle.message(now, unfit.qos != Qos::AtMostOnce);
             }
-            Incoming::Connected { epoch, version, session_present } => {
-                let session = if *session_present { "session resumed" } else { "new session" };
-                log::info!("connected to the broker: {version}, {session}");
+            Incoming::Connected { epoch, session_present, .. } => {
                 let event = Event::Connected { epoch: *epoch, session_present: *session_present };
                 gateway.handle(now, event, self.cycle.open());
                 self.cycle.connected(*epoch);
@@ -457,8 +455,10 @@ impl Loop {
             invocations: function.usage.invocations,
             errors: function.usage.errors_total(),
         });
+        let link = self.parts.link.status();
         self.parts.pulse.tell(Signs {
-            broker_up: self.parts.link.status().connected,
+            broker_up: link.connected,
+            refused: link.refused,
             disk_full,
             sinks: sinks.collect(),
             lanes: lanes.collect(),
@@ -471,6 +471,7 @@ impl Loop {
         let stats = self.parts.store.stats();
         ShellNumbers {
             broker: (link.connected, link.epoch),
+            refused: link.refused.len() as u64,
             sinks: self
                 .parts
                 .sinks

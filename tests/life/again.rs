@@ -139,3 +139,26 @@ fn messages_of_qos_2_that_come_again_behind_their_pubrel_count_once() {
         assert_once(gateway, COUNT, &format!("MQTT {version}: {taken} taken"));
     }
 }
+
+/// What marks cannot heal, and `docs/durability.md` says: the broker has forgotten that it was told.
+#[test]
+fn what_a_broker_sends_again_from_an_old_save_counts_again() {
+    let mut broker = Broker::start(&Conf::wide());
+    let head = format!("[gateway]\nid = \"gw\"\n[broker]\nurl = \"{}\"\n", broker.url());
+    let mut gateway = Gateway::new(&format!("{head}{}qos = 1\n{FILES}", function("meter")));
+    METER.install(&gateway);
+    start(&mut gateway);
+    assert!(gateway.stop().success(), "{}", gateway.log());
+    publish(broker.port(), readings(0, 20));
+    broker.stop();
+    let saved = broker.saved();
+    for received in [20.0, 40.0] {
+        broker.resume();
+        start(&mut gateway);
+        let numbers = gateway.wait_for("what waits", |numbers| numbers.get("messages_received_total") == received);
+        assert_eq!(numbers.get("messages_duplicate_total"), 0.0, "{}", numbers.text);
+        assert!(gateway.stop().success(), "{}", gateway.log());
+        broker.stop();
+        broker.restore(&saved);
+    }
+}

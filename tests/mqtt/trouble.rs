@@ -185,4 +185,5 @@ async fn a_lower_grant_and_a_refusal_are_reported() {
     let said: Vec<_> = grants.iter().map(ToString::to_string).collect();
     assert!(said[0].contains("`a` was granted QoS 0 instead of 2"), "{said:?}");
     assert!(said[1].contains("refuses the subscription `b`: not authorised"), "{said:?}");
+    assert_eq!(gateway.link.status().refused, ["b"]);
 }

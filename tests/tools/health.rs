@@ -1,7 +1,7 @@
 //! Health and the watchdog: red when progress stops although the process lives, green again when it goes on.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::disk::Mount;
 use super::support::broker::{Broker, Conf, free_port};
 use super::support::device::{Publish, publish, reading};
+use super::support::fake::packet;
 use super::support::gateway::Gateway;
 use super::support::guests::Guest;
 use super::support::process;
@@ -189,5 +190,69 @@ fn a_broker_that_is_away_degrades_and_an_upstream_that_owes_nothing_does_not() {
     assert_eq!(http_health(gateway.address()).0, 200, "a restart would not help");
     broker.resume();
     wait("the broker", || !has_reason(&health(&gateway).1, "broker-away"));
+    gateway.stop();
+}
+
+/// A broker that takes connections and refuses every subscription, as one with access rules does: its port.
+fn refusing() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = |mut stream: TcpStream| {
+        while let Some((kind, body)) = packet(&mut stream) {
+            let answer = match kind >> 4 {
+                1 => vec![0x20, 3, 0, 0, 0],
+                8 => vec![0x90, 4, body[0], body[1], 0, 0x87],
+                12 => vec![0xd0, 0],
+                _ => Vec::new(),
+            };
+            if stream.write_all(&answer).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::spawn(move || listener.incoming().flatten().for_each(serve));
+    port
+}
+
+#[test]
+fn a_broker_that_refuses_the_subscription_degrades_and_a_connection_is_said_once() {
+    let mut gateway = Gateway::new(&(head(&format!("mqtt://127.0.0.1:{}", refusing())) + &function("keep") + FILES));
+    KEEP.install(&gateway);
+    gateway.start();
+    gateway.wait_for("the refusal", |numbers| numbers.get("subscriptions_refused") == 1.0);
+    wait("a degraded gateway", || has_reason(&health(&gateway).1, "subscription-refused"));
+    let text = tool(&gateway, "status");
+    assert!(
+        text.code == 1 && text.out.contains("the broker refuses the subscription `site/+/temp`: no message"),
+        "{}",
+        text.out
+    );
+    assert_eq!(gateway.numbers().unwrap().get("broker_up"), 1.0);
+    let log = gateway.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("connected to")).collect();
+    assert_eq!(said.len(), 1, "{log}");
+    gateway.stop();
+}
+
+#[test]
+fn a_data_folder_that_is_removed_under_a_running_gateway_ends_it_before_anything_is_acknowledged() {
+    let broker = Broker::start(&Conf::wide());
+    let mut gateway = Gateway::new(&(head(&broker.url()) + &function("keep") + FILES));
+    KEEP.install(&gateway);
+    gateway.start();
+    gateway.wait_for("a connection", |numbers| numbers.get("broker_up") == 1.0);
+    publish(broker.port(), readings(0..3));
+    gateway.wait_for("the first readings", |numbers| numbers.settled("delivered") == 3.0);
+    std::fs::remove_dir_all(gateway.path("weir-data")).unwrap();
+    publish(broker.port(), readings(3..8));
+    assert_eq!(gateway.wait_for_end().code(), Some(74), "{}", gateway.log());
+    assert!(
+        gateway.log().contains("the data folder was removed or moved away under the running gateway"),
+        "{}",
+        gateway.log()
+    );
+    // The broker has them still.
+    gateway.start();
+    gateway.wait_for("the readings that were not acknowledged", |numbers| numbers.settled("delivered") == 5.0);
     gateway.stop();
 }

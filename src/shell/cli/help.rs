@@ -55,7 +55,8 @@ Examples:
   weir run /etc/weir/gateway.toml
   weir new hot --lang rust && weir build hot && weir test hot
 
-Exit codes: 0 ok, 64 wrong use, 69 cannot start, 73 cannot create the file, 74 flash failed, 78 configuration refused.
+Exit codes: 0 ok, 64 wrong use, 65 an orderly end after acknowledged data was found lost, 69 cannot start, 73 cannot create the file,
+74 flash failed, 78 configuration refused.
 ";
 
 pub const CHECK: &str = "\

@@ -208,6 +208,7 @@ impl Runner {
             status.connected = true;
             status.version = Some(version);
             status.epoch = self.epoch;
+            status.refused.clear();
         });
         let kept = if session_present { "kept our session" } else { "has no session of ours" };
         log::info!("broker: connected to {host}:{port}, {version}; it {kept}");
@@ -231,6 +232,7 @@ impl Runner {
             subscribing: Subscribing::default(),
             received: &mut self.received,
             fresh: &mut self.source.fresh,
+            status: self.status.clone(),
             wire,
         };
         if session_present {
@@ -278,6 +280,7 @@ struct Serving<'a> {
     confirmed: Written,
     subscribing: Subscribing,
     received: &'a mut Received,
+    status: Arc<SharedStatus>,
     fresh: &'a mut Vec<String>,
 }
 
@@ -362,6 +365,11 @@ impl Serving<'_> {
             Packet::SubAck { packet_id, codes } => {
                 if let Some(grants) = self.subscribing.on_suback(packet_id, &codes) {
                     self.fresh.retain(|filter| !grants.iter().any(|one| one.filter == *filter && one.granted.is_ok()));
+                    self.status.update(|status| {
+                        status.refused.retain(|filter| grants.iter().all(|one| one.filter != *filter));
+                        let refused = grants.iter().filter(|one| one.granted.is_err());
+                        status.refused.extend(refused.map(|one| one.filter.clone()));
+                    });
                     self.staged.push(Incoming::Granted { epoch, grants });
                 }
             }

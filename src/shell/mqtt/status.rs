@@ -21,6 +21,8 @@ pub struct Status {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
+    /// Filters that the broker refused in the present or last connection, and has not granted since.
+    pub refused: Vec<String>,
     /// Why the last attempt or connection failed; kept after recovery.
     pub last_error: String,
 }

@@ -3,16 +3,20 @@
 //! - What [`LineLog::append`] returned for is synced; a line is in one file, whole.
 //! - After a crash the last file goes on behind its last whole line; the torn rest is cut off. A power cut may keep the end of an
 //!   append and lose its start, which then reads as zeros; lines hold no zeros, so what is behind the first one is cut off too.
+//! - A file that somebody has removed or moved away gets no line more: what is appended goes to a new one, whose number goes on.
 //! - The oldest files beyond `files_max` are deleted: collect them before.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// One append is no longer: what it is made of is read by [`super::READ_MAX`] bytes, as records that each get an envelope.
 const APPEND_MAX: u64 = 1 << 20;
 /// Read at once.
 const CHUNK: usize = 64 * 1024;
+/// New files in one append, because the last was taken away while it was written.
+const TAKEN_MAX: u32 = 3;
 
 /// The files of one sink.
 #[derive(Debug)]
@@ -50,6 +54,10 @@ impl LineLog {
     }
 
     fn append_unchecked(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        if !lines.is_empty() && !self.is_there() {
+            self.begin_anew()?;
+        }
+        let mut taken = 0;
         while !lines.is_empty() {
             let room = usize::try_from(self.bytes_max.saturating_sub(self.len)).unwrap_or(usize::MAX);
             let mut fits = whole_lines(lines, room);
@@ -64,6 +72,15 @@ impl LineLog {
             let (now, later) = lines.split_at(fits);
             self.file.write_all(now)?;
             self.file.sync_data()?;
+            if !self.is_there() {
+                // It went meanwhile, with the lines or before them: written twice is known upstream by the sequence.
+                taken += 1;
+                if TAKEN_MAX <= taken {
+                    return Err(io::Error::other("its files are taken away while they are written"));
+                }
+                self.begin_anew()?;
+                continue;
+            }
             self.len += now.len() as u64;
             lines = later;
         }
@@ -74,6 +91,26 @@ impl LineLog {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         path(&self.dir, &self.name, self.number)
+    }
+
+    /// Whether the open file is the one that has its name.
+    fn is_there(&self) -> bool {
+        let named = fs::metadata(self.path());
+        let named = named.and_then(|named| Ok((named, self.file.metadata()?)));
+        named.is_ok_and(|(named, open)| (named.dev(), named.ino()) == (open.dev(), open.ino()))
+    }
+
+    fn begin_anew(&mut self) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let gone = self.path();
+        self.rotate()?;
+        log::warn!(
+            "{} was removed or moved while it was written; lines go on in {}. Take the newest file never, or only when the gateway \
+             does not run",
+            gone.display(),
+            self.path().display()
+        );
+        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -220,6 +257,36 @@ mod tests {
         check(&[("up-000001.jsonl", &hole)], 100, 9, &["d\n"], &[("up-000001.jsonl", "b\nd\n")]);
         let long = "x".repeat(10_000);
         check(&[("up-000001.jsonl", &long)], 100, 9, &["c\n"], &[("up-000001.jsonl", "c\n")]);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_gets_no_line_and_the_next_number_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("own");
+        let mut log = LineLog::open(&own, "up", 100, 9).unwrap();
+        log.append(b"1\n").unwrap();
+        // Moved away, as by a collector; what it has is whole.
+        fs::rename(own.join("up-000001.jsonl"), dir.path().join("collected")).unwrap();
+        log.append(b"2\n").unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("collected")).unwrap(), "1\n");
+        assert_eq!(files(&own), [("up-000002.jsonl".to_owned(), "2\n".to_owned())]);
+        // Removed.
+        fs::remove_file(own.join("up-000002.jsonl")).unwrap();
+        log.append(b"3\n").unwrap();
+        // Another in its place.
+        fs::remove_file(own.join("up-000003.jsonl")).unwrap();
+        fs::write(own.join("up-000003.jsonl"), "theirs\n").unwrap();
+        log.append(b"4\n").unwrap();
+        let want = [("up-000003.jsonl", "theirs\n"), ("up-000004.jsonl", "4\n")];
+        assert_eq!(files(&own), want.map(|(name, text)| (name.to_owned(), text.to_owned())));
+        // The folder with all.
+        fs::remove_dir_all(&own).unwrap();
+        log.append(b"5\n").unwrap();
+        assert_eq!(files(&own), [("up-000005.jsonl".to_owned(), "5\n".to_owned())]);
+        // A folder that cannot be made is an error, and nothing counts as written.
+        fs::remove_dir_all(&own).unwrap();
+        fs::write(&own, "").unwrap();
+        assert!(log.append(b"6\n").is_err());
     }
 
     #[test]

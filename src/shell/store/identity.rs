@@ -29,6 +29,8 @@ pub(super) struct Identity {
     pub store: StoreId,
     dir: PathBuf,
     marked: bool,
+    /// The file was there at the start.
+    was_written: bool,
 }
 
 /// What the file says.
@@ -69,7 +71,7 @@ impl Identity {
         let found = found.map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
         let salt = found.or(written).unwrap_or_else(random);
         let mut identity =
-            Self { salt, has_held_data, store: store.unwrap_or_else(drawn), dir: dir.to_owned(), marked: used };
+            Self { salt, has_held_data, store: store.unwrap_or_else(drawn), dir: dir.to_owned(), marked: used, was_written: false };
         if found.is_some() && written != found {
             log::warn!("{}: was damaged or missing and is written anew from the data", path.display());
             // A full disk is no reason to stay away: the data tells the next time as well.
@@ -78,6 +80,7 @@ impl Identity {
             let written = identity.write(used);
             written.map_err(|error| OpenError::Io(error, format!("cannot write {}", path.display())))?;
         }
+        identity.was_written = path.exists();
         Ok(identity)
     }
 
@@ -89,6 +92,13 @@ impl Identity {
                 log::debug!("{}: cannot be written: {error}", self.dir.join("identity").display());
             }
         }
+    }
+
+    /// Whether the folder is still there, as far as its file tells: what is written into a folder that was removed is gone.
+    pub fn is_gone(&self) -> bool {
+        self.was_written
+            && fs::symlink_metadata(self.dir.join("identity"))
+                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Something is committed. Tried again at the next start if there is no room for it.

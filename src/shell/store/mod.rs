@@ -259,7 +259,12 @@ impl Worker {
     fn work(&mut self, job: Job, snapshot_due: bool) -> Result<(), ()> {
         match job {
             Job::Commit(effects) => {
-                let (result, late_snapshot) = self.keeper.commit(&effects);
+                let (mut result, late_snapshot) = self.keeper.commit(&effects);
+                if result.is_ok() && self.identity.is_gone() {
+                    // Acknowledged it must not be: nobody will find it again.
+                    let what = "the data folder was removed or moved away under the running gateway";
+                    result = Err(CommitError::Failed(what.to_owned()));
+                }
                 if let Some(late) = late_snapshot {
                     tell(late);
                 }
