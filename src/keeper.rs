@@ -69,7 +69,6 @@ impl<D: Disk, K: Keyed> Keeper<D, K> {
                 records: &batch.records,
             });
         }
-        self.store.lend_reserve(effects.room_follows);
         self.store.commit(&Commit { entries: effects.entries.bytes(), lanes: &appends })
     }
 

@@ -24,7 +24,7 @@ use crate::event::Event;
 use crate::field::Paths;
 use crate::function::Function;
 use crate::marks::Marks;
-use crate::outbox::Outbox;
+use crate::outbox::{Heads, Lane, Outbox};
 use crate::subscribed::Subscribed;
 use crate::time::{Now, Stopwatch, Timeline};
 use crate::window::{Fold, Lateness, Windows};
@@ -70,6 +70,10 @@ pub struct Gateway {
     paths: Paths,
     windows: Windows,
     outbox: Outbox,
+    /// The outbox as it is on flash, and as it will be with the batch on its way.
+    on_flash: Heads,
+    on_its_way: Heads,
+    is_on_its_way: bool,
     dead_letter_lane: Option<usize>,
     marks: Marks,
     subscribed: Subscribed,
@@ -122,10 +126,12 @@ impl Gateway {
             Event::Confirmed { epoch, acks_through } => self.marks.confirmed(epoch, acks_through),
             Event::Settled { lane, records } => {
                 self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
+                self.heads().for_each(|heads| heads.settle(lane, records));
                 self.dirty = true;
             }
             Event::Gone { lane, lost } => {
                 self.outbox.gone(lane, &lost, &mut self.books, &mut effects.releases);
+                self.heads().for_each(|heads| heads.gone(lane, &lost));
                 self.dirty = true;
             }
             Event::Fetched { lane, fetched } => {
@@ -178,6 +184,11 @@ impl Gateway {
         self.marks.acked(commit, epoch, acks);
     }
 
+    fn heads(&mut self) -> impl Iterator<Item = &mut Heads> {
+        let on_its_way = self.is_on_its_way.then_some(&mut self.on_its_way);
+        [&mut self.on_flash].into_iter().chain(on_its_way)
+    }
+
     /// Whether a full lane asks for back-pressure: hand in no message until it drains.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
@@ -212,6 +223,18 @@ impl Gateway {
     #[must_use]
     pub const fn subscribed(&self) -> &Subscribed {
         &self.subscribed
+    }
+
+    /// The outbox as of the last commit, and what was settled since: what sinks go by.
+    #[must_use]
+    pub fn on_flash(&self) -> &[Lane] {
+        self.on_flash.lanes()
+    }
+
+    /// Whether the open batch is about to be more than a segment takes.
+    #[must_use]
+    pub fn fills_segment(&self) -> bool {
+        self.outbox.fills_segment()
     }
 
     /// The outbox.

@@ -283,12 +283,6 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         Ok(self.lanes[index].release(&mut self.base, segments)?)
     }
 
-    /// Lets lanes take the reserve for full disks as well, or no longer. Only for a commit after which segments are let go:
-    /// what was delivered while the disk was full cannot be said otherwise, and the disk would stay full for ever.
-    pub const fn lend_reserve(&mut self, lent: bool) {
-        self.base.reserve_is_lent = lent;
-    }
-
     /// Whether a snapshot is due: the journal has grown, or the disk is full, or opening found a hole.
     #[must_use]
     pub fn needs_snapshot(&self) -> bool {
