@@ -205,7 +205,8 @@ impl<F: DiskFile> LaneLog<F> {
                     base.give(&self.dir, old, Need::Lane)?;
                 }
                 base.disk.create_dir(&self.dir)?;
-                self.prepared = Some((number, base.take(&self.dir, number, Need::Lane)?));
+                let need = if self.extents.is_empty() { Need::EmptyLane } else { Need::Lane };
+                self.prepared = Some((number, base.take(&self.dir, number, need)?));
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 //! - Opening never refuses damaged data. What is lost is counted in the [`Report`].
 //! - Commits behind a snapshot are in the journal; the journal lets go only what a durable snapshot covers.
 
+mod compact;
 pub mod disk;
 mod journal;
 pub mod keyed;

@@ -23,6 +23,9 @@ static ZEROS: [u8; FILL] = [0; FILL];
 pub enum Need {
     /// A lane: leaves the reserve alone.
     Lane,
+    /// A lane that has no segment: may take all of the reserve but one. It holds nothing by which it could make room, and what it
+    /// takes comes back when it is delivered.
+    EmptyLane,
     /// The journal: may take everything, because a snapshot gives it back.
     Journal,
 }
@@ -115,7 +118,12 @@ impl<D: Disk> Base<D> {
 
     /// A segment under the name `dir/number`, durable as a name; its content is old.
     pub fn take(&mut self, dir: &str, number: u32, need: Need) -> Result<D::File, DiskError> {
-        let kept = if need == Need::Lane && self.lent == 0 { RESERVE } else { 0 };
+        let kept = match need {
+            Need::Journal => 0,
+            Need::Lane | Need::EmptyLane if 0 < self.lent => 0,
+            Need::EmptyLane => 1,
+            Need::Lane => RESERVE,
+        };
         if self.free.len() <= RESERVE {
             match self.fill() {
                 // Taken from the reserve; that it is touched and cannot be filled up is remembered, and a snapshot is due.
@@ -123,7 +131,7 @@ impl<D: Disk> Base<D> {
                 filled => filled?,
             }
         }
-        if need == Need::Lane && self.free.len() <= RESERVE {
+        if need != Need::Journal && self.free.len() <= RESERVE {
             self.lent = self.lent.saturating_sub(1);
         }
         let id = self.free.pop().ok_or(DiskError::Full)?;
@@ -152,7 +160,7 @@ impl<D: Disk> Base<D> {
         self.lent = match whose {
             // Beyond the reserve lanes need no leave.
             _ if RESERVE < self.free.len() => 0,
-            Need::Lane => self.lent + 1,
+            Need::Lane | Need::EmptyLane => self.lent + 1,
             Need::Journal => self.lent,
         };
         Ok(())

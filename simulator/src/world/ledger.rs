@@ -333,16 +333,24 @@ impl Ledger {
     /// `is_told`: the store has said that something was damaged.
     pub fn recovered(&mut self, found: &BTreeMap<Vec<u8>, Vec<u8>>, is_told: bool, site: &Site) -> Result<(), Broken> {
         self.open = Batch::default();
+        let heads = self.heads.take();
         if self.is_damaged {
             self.flight = None;
             return Ok(());
+        }
+        if let Some(heads) = heads {
+            let mut with_heads = self.entries.clone();
+            apply(&mut with_heads, &heads);
+            if is_same(found, &with_heads) {
+                self.entries = with_heads;
+            }
         }
         let mut with_flight = self.entries.clone();
         if let Some(flight) = &self.flight {
             apply(&mut with_flight, &flight.entries);
         }
         if self.flight.is_some() && is_same(found, &with_flight) {
-            self.committed(site)?;
+            self.committed(Kind::Batch, site)?;
         } else if !is_same(found, &self.entries) {
             if is_told {
                 self.is_damaged = true;

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use weir::books::Books;
 use weir::config::Qos;
-use weir::cycle::{Answer, Cycle, Due, Kind, Submission};
+use weir::cycle::{Answer, Cycle, Due, Submission};
 use weir::effect::{Effects, READ_BYTES, Read, Release};
 use weir::event::{Event, Message};
 use weir::function::Pool;
@@ -131,6 +131,21 @@ impl Machine {
             let delay_us = around.rng.below(CONNECT_US_MAX);
             around.queue.after(delay_us, Happening::Connect { boot });
         }
+    }
+
+    /// On a disk that stays full, everything that upstream takes is gone when it has had the time: no record waits, and hardly a
+    /// segment is left to a lane with a sink.
+    pub fn check_let_go(&self) -> Result<(), Broken> {
+        let Some(process) = self.process.as_ref().filter(|process| process.cycle.is_full()) else { return Ok(()) };
+        let own = 2 * (self.site.config.store.segment_bytes.0 + self.site.config.commit.bytes_max.0);
+        for lane in process.gateway.on_flash().iter().filter(|lane| lane.config().sink.is_some()) {
+            let (name, pending, bytes) = (&lane.config().name, lane.records_pending(), lane.bytes());
+            if 0 < pending || own < bytes {
+                let what = format!("the disk stays full although lane {name} holds {pending} records that upstream would take");
+                return Err(Broken::new(format!("{what}, and {bytes} bytes")));
+            }
+        }
+        Ok(())
     }
 
     fn now(&self, around: &Around<'_>) -> Now {

@@ -78,6 +78,8 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
+    /// The disk has so many bytes left, and gets no room but what the gateway itself lets go.
+    DiskTight(u64),
     /// So many writes from now, one fails with EIO.
     WriteFails(u64),
     /// So many syncs from now, one fails with EIO, and what it covered is not on the medium.
@@ -132,6 +134,7 @@ impl fmt::Display for Fault {
             }
             Self::UpstreamTwice(for_us) => write!(f, "upstream-twice {for_us}"),
             Self::DiskFull { room, for_us } => write!(f, "disk-full {room} {for_us}"),
+            Self::DiskTight(room) => write!(f, "disk-tight {room}"),
             Self::WriteFails(nth) => write!(f, "write-fails {nth}"),
             Self::SyncFails(nth) => write!(f, "sync-fails {nth}"),
             Self::Flip(pick) => write!(f, "flip {pick}"),
@@ -222,6 +225,7 @@ fn parse_fault(text: &str) -> Option<Fault> {
         }
         ["upstream-twice", for_us] => Fault::UpstreamTwice(number(for_us)?),
         ["disk-full", room, for_us] => Fault::DiskFull { room: number(room)?, for_us: number(for_us)? },
+        ["disk-tight", room] => Fault::DiskTight(number(room)?),
         ["write-fails", nth] => Fault::WriteFails(number(nth)?),
         ["sync-fails", nth] => Fault::SyncFails(number(nth)?),
         ["flip", pick] => Fault::Flip(number(pick)?),
@@ -269,6 +273,9 @@ pub fn draw(rng: &mut Rng, climate: Climate, end_us: u64) -> Vec<Planned> {
     schedule
 }
 
+/// Only a shorter world may have a disk that stays full.
+const TIGHT_US_MAX: u64 = 60_000_000;
+
 fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
     let for_us = 1 + rng.below(end_us / 3);
     let seed = rng.below(1 << 32);
@@ -291,6 +298,8 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         20 => Fault::WriteFails(rng.below(60)),
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
+        // A batch that waits is tried again each second: not for days.
+        23 if end_us < TIGHT_US_MAX => Fault::DiskTight(rng.below(100_000)),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)
