@@ -40,6 +40,8 @@ const TURN_MAX: usize = 256;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What the loop sees around it is told to the watch this often.
 const SIGNS_EVERY_US: u64 = 500_000;
+/// A disk that was not full for so long has room.
+const FULL_OVER_US: u64 = 10_000_000;
 /// The last batch of an orderly end has this long to reach the flash.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -106,6 +108,8 @@ pub struct Loop {
     next: usize,
     /// The disk is full.
     full: Complaint<()>,
+    /// It was full then.
+    full_us: u64,
     /// When the watch was last told of the surroundings.
     told_us: Option<u64>,
 }
@@ -125,7 +129,15 @@ impl Loop {
     #[must_use]
     pub fn new(mut parts: Parts) -> Self {
         let cycle = Cycle::new(parts.policy, parts.receive_max, core::mem::take(&mut parts.effects));
-        Self { parts, cycle, incoming: Vec::with_capacity(TURN_MAX), next: 0, full: Complaint::default(), told_us: None }
+        Self {
+            parts,
+            cycle,
+            incoming: Vec::with_capacity(TURN_MAX),
+            next: 0,
+            full: Complaint::default(),
+            full_us: 0,
+            told_us: None,
+        }
     }
 
     /// Runs until SIGTERM or SIGINT asks for an orderly end, or the store fails.
@@ -370,9 +382,6 @@ impl Loop {
                 self.release(&releases);
                 self.parts.link.open();
                 self.parts.orders.committed();
-                if self.full.clear() {
-                    log::info!("the disk has room again: messages are taken");
-                }
                 Ok(())
             }
             Answer::RoomMade(releases) => {
@@ -380,6 +389,7 @@ impl Loop {
                 Ok(())
             }
             Answer::Full => {
+                self.full_us = now.mono_us;
                 if self.full.note(now.mono_us / 1000, ()).is_some() {
                     log::error!(
                         "the disk is full: no message is taken until upstream has taken some records or there is room; free some, \
@@ -431,6 +441,10 @@ impl Loop {
     /// Shows the watch that the loop lives, and now and then what it sees.
     fn beat(&mut self, now: Now) {
         let disk_full = self.cycle.is_full();
+        // While upstream takes records from a full disk, it is full and not full many times a second.
+        if !disk_full && self.full_us + FULL_OVER_US < now.mono_us && self.full.clear() {
+            log::info!("the disk has room again: messages are taken");
+        }
         let held_back = disk_full || self.parts.gateway.is_blocked();
         self.parts.pulse.turned(now.mono_us, self.next < self.incoming.len() && !held_back);
         if self.told_us.is_some_and(|told| now.mono_us < told + SIGNS_EVERY_US) {

@@ -25,12 +25,15 @@ impl<D: Disk, K: Keyed> Store<D, K> {
         if let Some(loaded) = loaded {
             replay.load(&loaded);
         }
-        let (found, scan) = Journal::scan(&mut self.base, self.journal.salt, covered, &mut |_, body| {
-            match split_body(body, &mut |_| ()) {
+        let (found, scan) = Journal::scan(
+            &mut self.base,
+            self.journal.salt,
+            covered,
+            &mut |_, body| match split_body(body, &mut |_| ()) {
                 Some(list) => replay.put_all(list, false),
                 None => replay.malformed += 1,
-            }
-        })?;
+            },
+        )?;
         let is_whole = scan.missing + scan.skipped_bytes + replay.malformed == 0 && !scan.starts_late;
         if !is_whole || found.last_commit() != self.journal.last_commit() {
             return Ok(false);

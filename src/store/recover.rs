@@ -13,9 +13,9 @@ use crate::manifest::check_label;
 
 use super::disk::{Disk, DiskError, DiskFile};
 use super::journal::{Journal, Tail, split_body};
-use super::scan::Scan;
 use super::keyed::{Dirty, Image, Keyed};
 use super::lane_log::{Behind, LaneLog, dir};
+use super::scan::Scan;
 use super::segment::{Base, file_name};
 use super::snapshot::{Loaded, Snapshots};
 use super::{CommitError, Extent, FrameCache, Settings, Store};

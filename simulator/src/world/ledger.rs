@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir::books::Books;
-use weir::cycle::Kind;
 use weir::config::{Qos, RetainedPolicy};
+use weir::cycle::Kind;
 use weir::entry::{self, Space};
 use weir::function::usage::ERROR_KINDS;
 use weir::function::{ErrorKind, Usage};

@@ -141,7 +141,9 @@ impl Machine {
         for lane in process.gateway.on_flash().iter().filter(|lane| lane.config().sink.is_some()) {
             let (name, pending, bytes) = (&lane.config().name, lane.records_pending(), lane.bytes());
             if 0 < pending || own < bytes {
-                let what = format!("the disk stays full although lane {name} holds {pending} records that upstream would take");
+                let what = format!(
+                    "the disk stays full although lane {name} holds {pending} records that upstream would take"
+                );
                 return Err(Broken::new(format!("{what}, and {bytes} bytes")));
             }
         }
