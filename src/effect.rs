@@ -92,8 +92,6 @@ pub struct Effects {
     pub releases: Vec<Release>,
     /// Records to be read, one for each lane at most.
     pub reads: Vec<Read>,
-    /// The batch after this one lets segments go, so this one may take the store's reserve on a full disk.
-    pub room_follows: bool,
     /// Lines to log, at most [`LOG_LINES_MAX`].
     pub log: Vec<LogLine>,
     /// Lines that did not fit.
@@ -133,7 +131,6 @@ impl Effects {
         self.acks.clear();
         self.releases.clear();
         self.reads.clear();
-        self.room_follows = false;
         self.log.clear();
         self.log_lost = 0;
     }

@@ -41,6 +41,14 @@ pub struct Entries {
     key: Vec<u8>,
 }
 
+/// A place in a list, to which it can be cut back.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    bytes: usize,
+    count: usize,
+    last: Vec<u8>,
+}
+
 /// One entry of a list; the value is borrowed from it, `None` for a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -102,6 +110,19 @@ impl Entries {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// The end of the list as it is now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), count: self.count, last: self.last.clone() }
+    }
+
+    /// Forgets what was put behind `mark`, which is of this list.
+    pub fn cut(&mut self, mark: &Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.count = self.count.min(mark.count);
+        self.last.clone_from(&mark.last);
     }
 
     /// Forgets the entries, keeps the memory.

@@ -2,6 +2,7 @@
 //!
 //! - A snapshot shows the gateway as of a commit, so it is written only while that commit is the newest one that happened.
 //! - One that found no room waits, and goes before the commit after it: a full journal waits for nothing else.
+//! - A commit that finds the disk full is tried once more if the journal has something to let go.
 //! - Records are known by the index of their lane here, and by its name in the store.
 
 use crate::effect::{Effects, Release};
@@ -45,7 +46,18 @@ impl<D: Disk, K: Keyed> Keeper<D, K> {
     /// Commits; and what became of a snapshot that waited, if one did.
     pub fn commit(&mut self, effects: &Effects) -> (Result<(), CommitError>, Option<Snapshot>) {
         let late = self.late_snapshot.take().map(|entries| self.write_snapshot(entries));
-        let result = self.try_commit(effects);
+        let mut result = self.try_commit(effects);
+        // The gateway can have no snapshot made of what is on flash while its batch waits.
+        if result == Err(CommitError::Full) {
+            match self.store.compact() {
+                Ok(true) => {
+                    self.late_snapshot = None;
+                    result = self.try_commit(effects);
+                }
+                Ok(false) | Err(CommitError::Full) => {}
+                Err(failed) => result = Err(failed),
+            }
+        }
         self.in_step = result.is_ok();
         if result.is_ok() {
             self.late_snapshot = None;
@@ -69,7 +81,6 @@ impl<D: Disk, K: Keyed> Keeper<D, K> {
                 records: &batch.records,
             });
         }
-        self.store.lend_reserve(effects.room_follows);
         self.store.commit(&Commit { entries: effects.entries.bytes(), lanes: &appends })
     }
 

@@ -5,11 +5,13 @@
 //! - A record that leaves undelivered is counted by reason, and said upstream in a loss record; none vanishes.
 //! - What leaves before its turn is in `ahead`: letters taken out one by one, live records, what was rolled up.
 //! - A full lane may fold old aggregates into coarser ones instead (`fold`); how far upstream may have seen it is in `reach`.
+//! - What is on flash of it is beside it (`heads`): a full disk may hold a batch back, but not what sinks have delivered.
 //! - Memory is O(segments), not O(records): an [`Extent`] a segment.
 
 mod ahead;
 mod durable;
 mod fold;
+mod heads;
 mod lane;
 mod losses;
 mod reach;
@@ -30,6 +32,7 @@ pub use ahead::NotTaken;
 use ahead::{Ahead, Point};
 pub use fold::Fetched;
 use fold::{Fold, Sweep};
+pub use heads::Heads;
 use losses::Losses;
 use reach::Reach;
 pub use settled::{LaneTotals, Outcome, Settled};
@@ -64,6 +67,8 @@ pub struct Lane {
     head_message: u64,
     /// A segment's number is never given twice, also when every segment has gone.
     next_segment: u32,
+    /// Segments with smaller numbers have been let go.
+    released_below: u32,
     totals: LaneTotals,
     dirty: bool,
     losses: Losses,
@@ -79,7 +84,7 @@ pub struct Lane {
 }
 
 /// All lanes, in order of priority.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outbox {
     lanes: Vec<Lane>,
     segment_bytes: u64,
@@ -92,6 +97,8 @@ const FIRST_SEQ: u64 = 1;
 /// Room that is kept for the records that say what was lost, one for each reason.
 const LOSS_RESERVE: u64 = 512;
 
+/// This part of a segment is left for the outputs of the message that fills it.
+const FRAME_DIVISOR: u64 = 8;
 /// Room that a lane with the policy `reject` keeps for what is already on its way.
 const REJECT_RESERVE_DIVISOR: u64 = 8;
 
@@ -118,6 +125,7 @@ impl Outbox {
             lane.head_seq = lane.head_seq.min(found.next_seq);
             lane.head_message = lane.head_message.min(found.next_message);
             // Unless its entry tells more, upstream may have seen everything.
+            lane.released_below = lane.segments_from();
             lane.grant_all();
         }
     }
@@ -205,6 +213,14 @@ impl Outbox {
             (lane.config.full == FullPolicy::Reject || lane.fold.is_some() || lane.wants_fold(self.segment_bytes))
                 && lane.room(self.segment_bytes) < lane.config.bytes_max.0 / REJECT_RESERVE_DIVISOR
         })
+    }
+
+    /// Whether what is staged in some lane is about to be more than a segment: a frame that is larger needs room beside the
+    /// segments, which a full disk does not have.
+    #[must_use]
+    pub fn fills_segment(&self) -> bool {
+        let most = self.segment_bytes - self.segment_bytes / FRAME_DIVISOR;
+        self.lanes.iter().any(|lane| most <= lane.staged.records.len() as u64)
     }
 
     /// Messages that wait in some lane.

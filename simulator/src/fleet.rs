@@ -188,7 +188,8 @@ impl Fleet {
             }
             Some(message) => {
                 // Whole milliseconds, so that what was kept through an outage goes at one moment, in the order in which it was taken.
-                let due_us = if message.flaws.late { (now_us / 1000).saturating_add(deferred_ms) * 1000 } else { now_us };
+                let due_us =
+                    if message.flaws.late { (now_us / 1000).saturating_add(deferred_ms) * 1000 } else { now_us };
                 let ordered = self.specs[self.devices[index as usize].fleet].model.is_ordered();
                 let copy = message.flaws.duplicate.then(|| {
                     // A meter of differences skips a reading that is no newer than the last.

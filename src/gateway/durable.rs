@@ -16,7 +16,7 @@ use crate::field::Paths;
 use crate::function::{Function, Usage};
 use crate::manifest::MeterSpec;
 use crate::marks::Marks;
-use crate::outbox::Outbox;
+use crate::outbox::{Heads, Outbox};
 use crate::store::Recovered;
 use crate::store_id::StoreId;
 use crate::subscribed::Subscribed;
@@ -97,6 +97,9 @@ impl Gateway {
             windows: Windows::new(meters).map_err(StartError::Windows)?,
             dead_letter_lane: outbox.lane_named("dead-letter"),
             outbox,
+            on_flash: Heads::default(),
+            on_its_way: Heads::default(),
+            is_on_its_way: false,
             marks: Marks::new(config.broker.in_flight),
             subscribed: Subscribed::new(config),
             books: Books::default(),
@@ -166,6 +169,8 @@ impl Gateway {
         if is_damaged {
             self.balance(effects);
         }
+        self.on_flash.follow(&self.outbox, &self.books);
+        self.on_flash.owe(&effects.releases);
         self.dirty |= self.outbox.wants_fold();
         self.windows.hold(Self::hold_until_ms(self.timeline.peek(now)));
         self.end_windows(now, effects);
@@ -279,6 +284,36 @@ impl Gateway {
         if !core::mem::replace(&mut self.store_told, true) {
             self.store.save(entries);
         }
+        self.on_its_way.follow(&self.outbox, &self.books);
+        self.is_on_its_way = true;
+    }
+
+    /// The batch that was sealed last is on flash.
+    pub fn committed(&mut self) {
+        if core::mem::take(&mut self.is_on_its_way) {
+            core::mem::swap(&mut self.on_flash, &mut self.on_its_way);
+        }
+    }
+
+    /// The disk is full, and the sealed batch waits. What sinks have settled since the last commit, to be committed alone, if
+    /// segments may go then or a sink waits for it: heads and books as they are without that batch. Whether there is something.
+    pub fn seal_heads(&mut self, effects: &mut Effects) -> bool {
+        let is_due = self.on_flash.makes_room(&mut self.outbox, &mut self.on_its_way);
+        if is_due {
+            self.on_flash.say(&mut effects.entries, &mut effects.releases, &mut self.bytes);
+        }
+        is_due
+    }
+
+    /// What [`Gateway::seal_heads`] made could not be committed.
+    pub fn heads_waited(&mut self, effects: &Effects) {
+        self.on_flash.owe(&effects.releases);
+    }
+
+    /// Tells the batch that waits what was settled meanwhile: heads that went back would hold segments that have gone.
+    /// `effects` are as they were sealed.
+    pub fn seal_again(&mut self, effects: &mut Effects) {
+        self.on_its_way.say(&mut effects.entries, &mut effects.releases, &mut self.bytes);
     }
 
     /// Every key and its value as of the last sealed batch, for a snapshot. Call it with nothing unsealed.

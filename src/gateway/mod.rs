@@ -27,7 +27,7 @@ use crate::field::Paths;
 use crate::function::Function;
 use crate::manifest::Manifest;
 use crate::marks::Marks;
-use crate::outbox::Outbox;
+use crate::outbox::{Heads, Lane, Outbox};
 use crate::printable::Printable;
 use crate::store_id::StoreId;
 use crate::subscribed::{Found, Subscribed};
@@ -78,6 +78,10 @@ pub struct Gateway {
     paths: Paths,
     windows: Windows,
     outbox: Outbox,
+    /// The outbox as it is on flash, and as it will be with the batch on its way.
+    on_flash: Heads,
+    on_its_way: Heads,
+    is_on_its_way: bool,
     dead_letter_lane: Option<usize>,
     marks: Marks,
     subscribed: Subscribed,
@@ -138,10 +142,12 @@ impl Gateway {
             }
             Event::Settled { lane, records } => {
                 self.outbox.settle(lane, records, &mut self.books, &mut effects.releases);
+                self.heads().for_each(|heads| heads.settle(lane, records));
                 self.dirty = true;
             }
             Event::Gone { lane, lost } => {
                 self.outbox.gone(lane, &lost, &mut self.books, &mut effects.releases);
+                self.heads().for_each(|heads| heads.gone(lane, &lost));
                 self.dirty = true;
             }
             Event::Fetched { lane, fetched } => {
@@ -205,6 +211,11 @@ impl Gateway {
         self.marks.acked(commit, epoch, acks);
     }
 
+    fn heads(&mut self) -> impl Iterator<Item = &mut Heads> {
+        let on_its_way = self.is_on_its_way.then_some(&mut self.on_its_way);
+        [&mut self.on_flash].into_iter().chain(on_its_way)
+    }
+
     /// Whether a full lane asks for back-pressure: hand in no message until it drains.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
@@ -245,6 +256,18 @@ impl Gateway {
     #[must_use]
     pub const fn subscribed(&self) -> &Subscribed {
         &self.subscribed
+    }
+
+    /// The outbox as of the last commit, and what was settled since: what sinks go by.
+    #[must_use]
+    pub fn on_flash(&self) -> &[Lane] {
+        self.on_flash.lanes()
+    }
+
+    /// Whether the open batch is about to be more than a segment takes.
+    #[must_use]
+    pub fn fills_segment(&self) -> bool {
+        self.outbox.fills_segment()
     }
 
     /// The outbox.

@@ -28,6 +28,7 @@ impl Lane {
             head_seq: FIRST_SEQ,
             head_message: 0,
             next_segment: 1,
+            released_below: 1,
             totals: LaneTotals::default(),
             dirty: false,
             losses: Losses::default(),
@@ -291,12 +292,25 @@ impl Lane {
         while self.extents.get(1).is_some_and(|next| next.first_seq <= self.head_seq) {
             self.extents.pop_front();
         }
-        let below = self.extents.front().map_or(self.next_segment, |extent| extent.segment);
+        self.let_go_below(index, self.segments_from(), releases);
+        self.release_left(index, releases);
+    }
+
+    /// The number of the oldest segment, or of the next one.
+    pub(super) fn segments_from(&self) -> u32 {
+        self.extents.front().map_or(self.next_segment, |extent| extent.segment)
+    }
+
+    /// Only what leaves is said: who waits for room asks whether there is something.
+    pub(super) fn let_go_below(&mut self, index: usize, below: u32, releases: &mut Vec<Release>) {
+        if below <= self.released_below {
+            return;
+        }
+        self.released_below = below;
         match releases.iter_mut().find(|release| release.lane == index && release.from_segment == 0) {
             Some(release) => release.below_segment = release.below_segment.max(below),
             None => releases.push(Release { lane: index, from_segment: 0, below_segment: below }),
         }
-        self.release_left(index, releases);
     }
 
     /// Adds a loss record for each reason that has something to tell. Not in an idle lane without upstream: its loss record would

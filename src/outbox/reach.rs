@@ -115,7 +115,7 @@ impl Lane {
     }
 
     /// How far sinks may be let go with the next commit, if that is further than now.
-    fn next_grant(&self) -> Option<Point> {
+    pub(super) fn next_grant(&self) -> Option<Point> {
         let granted = self.reach.granted.filter(|_| self.rolls_up() && self.reach.is_up && self.fold.is_none())?;
         let third = self.extents.get(2).map(|third| Point { seq: third.first_seq, message: third.first_message });
         let limit = third.unwrap_or(self.sealed_end());

@@ -3,7 +3,8 @@
 //! - Order of a batch: commit → acknowledge → release and wake. Nothing overtakes it.
 //! - The loop never waits for flash: one batch is being committed while the next one fills.
 //! - A failed commit ends the loop with [`RunError`]: nothing of the batch was acknowledged, broker and journal hold the truth.
-//! - A full disk is no failure: the batch waits and is tried again, and no further message is taken meanwhile.
+//! - A full disk is no failure: the batch waits and is tried again, and no further message is taken meanwhile; what sinks deliver
+//!   makes room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,10 @@ use super::orders::{self, Came, Orders};
 use super::pulse::Pulse;
 use super::sink::{LaneEnds, Records as _, Sink, SinkEvent};
 use super::store::{CommitAnswer, StoreHandle};
+use crate::backoff::Complaint;
 use crate::books::DropReason;
 use crate::config::{CommitPolicy, DEAD_LETTER, FullPolicy, LaneConfig, Qos};
-use crate::cycle::{Answer, Cycle, Due, Submission};
+use crate::cycle::{Answer, Cycle, Due, Kind, Submission};
 use crate::effect::{Effects, READ_BYTES, Read};
 use crate::event::{Event, Message, Poison};
 use crate::gateway::Gateway;
@@ -38,6 +40,8 @@ const TURN_MAX: usize = 256;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What the loop sees around it is told to the watch this often.
 const SIGNS_EVERY_US: u64 = 500_000;
+/// A disk that was not full for so long has room.
+const FULL_OVER_US: u64 = 10_000_000;
 /// The last batch of an orderly end has this long to reach the flash.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -102,6 +106,10 @@ pub struct Loop {
     /// Taken from the inbox, not handled yet.
     incoming: Vec<Incoming>,
     next: usize,
+    /// The disk is full.
+    full: Complaint<()>,
+    /// It was full then.
+    full_us: u64,
     /// When the watch was last told of the surroundings.
     told_us: Option<u64>,
 }
@@ -121,7 +129,15 @@ impl Loop {
     #[must_use]
     pub fn new(mut parts: Parts) -> Self {
         let cycle = Cycle::new(parts.policy, parts.receive_max, core::mem::take(&mut parts.effects));
-        Self { parts, cycle, incoming: Vec::with_capacity(TURN_MAX), next: 0, told_us: None }
+        Self {
+            parts,
+            cycle,
+            incoming: Vec::with_capacity(TURN_MAX),
+            next: 0,
+            full: Complaint::default(),
+            full_us: 0,
+            told_us: None,
+        }
     }
 
     /// Runs until SIGTERM or SIGINT asks for an orderly end, or the store fails.
@@ -317,9 +333,7 @@ impl Loop {
     fn tick(&mut self) {
         let now = self.parts.clock.now();
         self.parts.gateway.handle(now, Event::Tick, self.cycle.open());
-        if let Some(effects) = self.cycle.ticked(now, &self.parts.gateway) {
-            self.commit(effects);
-        }
+        self.cycle.ticked(now, &self.parts.gateway);
     }
 
     /// Reads what the gateway wants to see again; the answers come as events.
@@ -341,18 +355,16 @@ impl Loop {
 
     fn submit(&mut self, submission: Option<Submission>) {
         self.read();
-        let Some(Submission { mut effects, snapshot }) = submission else { return };
-        print_log(&mut effects);
-        self.parts.orders.sealed();
-        self.commit(effects);
+        let Some(Submission { kind, mut effects, snapshot }) = submission else { return };
+        if kind == Kind::Batch {
+            print_log(&mut effects);
+            self.parts.orders.sealed();
+        }
+        self.parts.pulse.commit_began(self.parts.clock.now().mono_us);
+        self.parts.store.commit(effects);
         if let Some(entries) = snapshot {
             self.parts.store.snapshot(entries);
         }
-    }
-
-    fn commit(&mut self, effects: Effects) {
-        self.parts.pulse.commit_began(self.parts.clock.now().mono_us);
-        self.parts.store.commit(effects);
     }
 
     fn committed(&mut self, answer: Option<CommitAnswer>) -> Result<(), RunError> {
@@ -371,10 +383,18 @@ impl Loop {
                 self.parts.orders.committed();
                 Ok(())
             }
+            Answer::RoomMade(releases) => {
+                self.release(&releases);
+                Ok(())
+            }
             Answer::Full => {
-                log::error!(
-                    "the disk is full: no message is taken until there is room; free some, or lower the lanes' bytes-max"
-                );
+                self.full_us = now.mono_us;
+                if self.full.note(now.mono_us / 1000, ()).is_some() {
+                    log::error!(
+                        "the disk is full: no message is taken until upstream has taken some records or there is room; free some, \
+                         or lower the lanes' bytes-max"
+                    );
+                }
                 Ok(())
             }
             Answer::Failed(what) => Err(RunError(what)),
@@ -386,9 +406,9 @@ impl Loop {
         for release in releases {
             self.parts.store.release(*release);
         }
-        let outbox = self.parts.gateway.outbox();
-        for (index, lane) in outbox.lanes().iter().enumerate() {
-            self.parts.ends.set(index, lane.head_seq(), lane.readable_seq());
+        let gateway = &self.parts.gateway;
+        for (index, (lane, on_flash)) in gateway.outbox().lanes().iter().zip(gateway.on_flash()).enumerate() {
+            self.parts.ends.set(index, on_flash.head_seq(), on_flash.readable_seq());
             self.parts.ends.set_live(index, lane.live());
         }
         self.parts.sinks.iter().for_each(|(_, sink)| sink.wake());
@@ -425,7 +445,11 @@ impl Loop {
 
     /// Shows the watch that the loop lives, and now and then what it sees.
     fn beat(&mut self, now: Now) {
-        let disk_full = self.cycle.retry_us().is_some();
+        let disk_full = self.cycle.is_full();
+        // While upstream takes records from a full disk, it is full and not full many times a second.
+        if !disk_full && self.full_us + FULL_OVER_US < now.mono_us && self.full.clear() {
+            log::info!("the disk has room again: messages are taken");
+        }
         let held_back = disk_full || self.parts.gateway.is_blocked();
         self.parts.pulse.turned(now.mono_us, self.next < self.incoming.len() && !held_back);
         if self.told_us.is_some_and(|told| now.mono_us < told + SIGNS_EVERY_US) {
@@ -500,8 +524,12 @@ impl Loop {
                     Ok(answer) => self.committed(answer)?,
                     Err(_) => return Err(RunError("the last commit took too long".to_owned())),
                 }
-            } else if self.cycle.retry_us().is_some() {
-                return Err(RunError("the disk is full".to_owned()));
+            } else if self.cycle.is_full() {
+                // No failure: the broker has what was not acknowledged, and the next start goes on from what is on flash.
+                log::warn!(
+                    "the disk is full: the last batch is not committed and not acknowledged; the broker sends it again, but for QoS 0"
+                );
+                break;
             } else if self.parts.gateway.is_dirty() {
                 let now = self.parts.clock.now();
                 let submission = self.cycle.submit(now, &mut self.parts.gateway);

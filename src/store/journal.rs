@@ -192,7 +192,7 @@ impl<F: DiskFile> Journal<F> {
         while self.closed.front().is_some_and(|(_, newest)| *newest <= commit) {
             let Some((number, _)) = self.closed.pop_front() else { break };
             base.journal_live = self.segments();
-            base.give(DIR, number)?;
+            base.give(DIR, number, Need::Journal)?;
         }
         Ok(())
     }

@@ -180,6 +180,10 @@ impl<F: DiskFile> LaneLog<F> {
         buffer.extend_from_slice(records);
         let end = align_up(planned.place.offset + buffer.len() as u32, PAGE);
         buffer.resize((end - planned.place.offset) as usize, 0);
+        let end = u64::from(planned.place.offset) + buffer.len() as u64;
+        if u64::from(base.segment_bytes) < end {
+            base.extend(file, end)?;
+        }
         file.write_at(u64::from(planned.place.offset), buffer)?;
         base.stats.lane_bytes += buffer.len() as u64;
         if !planned.place.inline {
@@ -198,10 +202,11 @@ impl<F: DiskFile> LaneLog<F> {
             Some((old, file)) if old == number => self.prepared = Some((old, file)),
             other => {
                 if let Some((old, _)) = other {
-                    base.give(&self.dir, old)?;
+                    base.give(&self.dir, old, Need::Lane)?;
                 }
                 base.disk.create_dir(&self.dir)?;
-                self.prepared = Some((number, base.take(&self.dir, number, Need::Lane)?));
+                let need = if self.extents.is_empty() { Need::EmptyLane } else { Need::Lane };
+                self.prepared = Some((number, base.take(&self.dir, number, need)?));
             }
         }
         Ok(())
@@ -267,7 +272,7 @@ impl<F: DiskFile> LaneLog<F> {
             if extent.segment == self.tail.segment {
                 (self.writing, self.unsynced, self.unclean) = (None, false, false);
             }
-            base.give(&self.dir, extent.segment)?;
+            base.give(&self.dir, extent.segment, Need::Lane)?;
         }
         Ok(())
     }
@@ -331,7 +336,7 @@ impl<F: DiskFile> LaneLog<F> {
         let Some(file) = base.disk.open(&format!("{}/{}", self.dir, file_name(number)))? else { return Ok(()) };
         if number > self.tail.segment {
             self.look_behind(&base.patience, &file, (number, 0), &mut scan.behind);
-            return base.give(&self.dir, number);
+            return base.give(&self.dir, number, Need::Lane);
         }
         let end = if number == self.tail.segment { self.tail.end } else { file_end(&file) };
         let found = self.find(&file, number, 0, end, 0, Some(&base.patience))?;

@@ -7,6 +7,7 @@
 //! - Opening never refuses damaged data. What is lost is counted in the [`Report`].
 //! - Commits behind a snapshot are in the journal; the journal lets go only what a durable snapshot covers.
 
+mod compact;
 pub mod disk;
 mod journal;
 pub mod keyed;
@@ -281,12 +282,6 @@ impl<D: Disk, K: Keyed> Store<D, K> {
     pub fn release_range(&mut self, lane: &str, segments: core::ops::Range<u32>) -> Result<(), CommitError> {
         let index = self.lane_index(lane)?;
         Ok(self.lanes[index].release(&mut self.base, segments)?)
-    }
-
-    /// Lets lanes take the reserve for full disks as well, or no longer. Only for a commit after which segments are let go:
-    /// what was delivered while the disk was full cannot be said otherwise, and the disk would stay full for ever.
-    pub const fn lend_reserve(&mut self, lent: bool) {
-        self.base.reserve_is_lent = lent;
     }
 
     /// Whether a snapshot is due: the journal has grown, or the disk is full, or opening found a hole.

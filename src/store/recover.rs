@@ -85,9 +85,10 @@ impl Report {
     }
 }
 
+/// What snapshot and journal say, taken together.
 #[derive(Debug)]
-struct Replay<F> {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+pub(super) struct Replay<F> {
+    pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
     tails: BTreeMap<String, Tail>,
     /// Keys that the journal has changed, for the keyed store; `None`: more than it could be told.
     touched: Option<BTreeSet<Vec<u8>>>,
@@ -95,11 +96,13 @@ struct Replay<F> {
     touched_bytes_max: usize,
     /// Files to which small frames were written again and that are not synced.
     rewritten: BTreeMap<String, (u32, F)>,
-    malformed: u64,
+    /// Bodies that cannot be read.
+    pub malformed: u64,
 }
 
 impl<F: DiskFile> Replay<F> {
-    const fn new(touched_bytes_max: usize) -> Self {
+    /// Nothing. Of so many bytes of keys it is noted that the journal has changed them.
+    pub const fn new(touched_bytes_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
             tails: BTreeMap::new(),
@@ -111,7 +114,8 @@ impl<F: DiskFile> Replay<F> {
         }
     }
 
-    fn put_all(&mut self, list: &[u8], touch: bool) {
+    /// Takes a list of entries.
+    pub fn put_all(&mut self, list: &[u8], touch: bool) {
         let whole = visit_entries(list, |key, value| {
             if touch {
                 self.touch(key);
@@ -138,7 +142,8 @@ impl<F: DiskFile> Replay<F> {
         }
     }
 
-    fn load(&mut self, loaded: &Loaded) {
+    /// Takes a snapshot.
+    pub fn load(&mut self, loaded: &Loaded) {
         let tails = &mut self.tails;
         let list = loaded.split(&mut |item| {
             tails.insert(item.name.to_owned(), item.tail);

@@ -4,7 +4,7 @@
 //!   first frame goes into the file.
 //! - Free and journal segments together never exceed the journal's quota and the reserve.
 //! - The last [`RESERVE`] free segments are ballast: only the journal may take them, so that the gateway can keep its books on a
-//!   full disk, until a snapshot gives them back. Opening allocates nothing.
+//!   full disk, until a snapshot gives them back. A lane may have again what lanes have given. Opening allocates nothing.
 
 use crate::frame::SEGMENT_MAX;
 
@@ -18,11 +18,14 @@ const FREE: &str = "free";
 const FILL: usize = 64 * 1024;
 static ZEROS: [u8; FILL] = [0; FILL];
 
-/// Who asks for a segment.
+/// Who asks for a segment, or gives one back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A lane: leaves the reserve alone.
     Lane,
+    /// A lane that has no segment: may take all of the reserve but one. It holds nothing by which it could make room, and what it
+    /// takes comes back when it is delivered.
+    EmptyLane,
     /// The journal: may take everything, because a snapshot gives it back.
     Journal,
 }
@@ -30,8 +33,6 @@ pub enum Need {
 /// The disk, the free segments on it, and what was done to it.
 #[derive(Debug)]
 pub struct Base<D: Disk> {
-    /// Lanes may take the reserve as well, for now.
-    pub reserve_is_lent: bool,
     /// The disk.
     pub disk: D,
     /// For what is read while the store is opened.
@@ -43,6 +44,8 @@ pub struct Base<D: Disk> {
     /// Counters.
     pub stats: Stats,
     free: Vec<u32>,
+    /// Segments that lanes have given while the journal had some of the reserve: theirs, although they fill it up.
+    lent: usize,
     next_free: u32,
     journal_quota: usize,
     tight: bool,
@@ -85,13 +88,13 @@ impl<D: Disk> Base<D> {
             }
         }
         Ok(Self {
-            reserve_is_lent: false,
             disk,
             patience: Patience::new(super::read::TRIES_MAX),
             segment_bytes,
             journal_live: 0,
             stats: Stats::default(),
             free,
+            lent: 0,
             next_free,
             journal_quota,
             tight: false,
@@ -118,13 +121,21 @@ impl<D: Disk> Base<D> {
 
     /// A segment under the name `dir/number`, durable as a name; its content is old.
     pub fn take(&mut self, dir: &str, number: u32, need: Need) -> Result<D::File, DiskError> {
-        let kept = if need == Need::Lane && !self.reserve_is_lent { RESERVE } else { 0 };
+        let kept = match need {
+            Need::Journal => 0,
+            Need::Lane | Need::EmptyLane if 0 < self.lent => 0,
+            Need::EmptyLane => 1,
+            Need::Lane => RESERVE,
+        };
         if self.free.len() <= RESERVE {
             match self.fill() {
                 // Taken from the reserve; that it is touched and cannot be filled up is remembered, and a snapshot is due.
                 Err(DiskError::Full) if kept < self.free.len() => {}
                 filled => filled?,
             }
+        }
+        if need != Need::Journal && self.free.len() <= RESERVE {
+            self.lent = self.lent.saturating_sub(1);
         }
         let id = self.free.pop().ok_or(DiskError::Full)?;
         let path = format!("{dir}/{}", file_name(number));
@@ -134,8 +145,8 @@ impl<D: Disk> Base<D> {
         self.disk.open(&path)?.ok_or_else(|| DiskError::Failed(format!("{path}: vanished")))
     }
 
-    /// Takes `dir/number` back, for reuse if there is room and else for good.
-    pub fn give(&mut self, dir: &str, number: u32) -> Result<(), DiskError> {
+    /// Takes `dir/number` back from `whose`, for reuse if there is room and else for good.
+    pub fn give(&mut self, dir: &str, number: u32, whose: Need) -> Result<(), DiskError> {
         let path = format!("{dir}/{}", file_name(number));
         let Some(file) = self.disk.open(&path)? else { return Ok(()) };
         let len = file.len()?;
@@ -149,7 +160,35 @@ impl<D: Disk> Base<D> {
         let id = self.new_id();
         self.disk.rename(&path, &free_path(id))?;
         self.free.push(id);
+        self.lent = match whose {
+            // Beyond the reserve lanes need no leave.
+            _ if RESERVE < self.free.len() => 0,
+            Need::Lane | Need::EmptyLane => self.lent + 1,
+            Need::Journal => self.lent,
+        };
         Ok(())
+    }
+
+    /// Makes sure that `file`, a segment, is at least `len` bytes long. Free segments make room for it on a full disk.
+    pub fn extend(&mut self, file: &D::File, len: u64) -> Result<(), DiskError> {
+        let is = file.len()?;
+        if len <= is {
+            return Ok(());
+        }
+        loop {
+            let filled = fill(file, is, len);
+            if filled != Err(DiskError::Full) {
+                return filled;
+            }
+            file.set_len(is)?;
+            if self.free.len() <= RESERVE && self.lent == 0 {
+                return filled;
+            }
+            if self.free.len() <= RESERVE {
+                self.lent -= 1;
+            }
+            self.drop_free()?;
+        }
     }
 
     /// Makes one segment of the reserve if one is missing; whether it did. To be called when there is nothing to do.

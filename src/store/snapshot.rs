@@ -72,6 +72,11 @@ impl Snapshots {
         Ok((snapshots, loaded, damaged))
     }
 
+    /// Reads the newest one once more. `None`: there is none, or not any more.
+    pub fn reload<D: Disk>(&self, base: &mut Base<D>) -> Result<Option<Loaded>, DiskError> {
+        self.newest.map_or(Ok(None), |number| load(base, self.salt, number))
+    }
+
     /// Writes a snapshot of `entries` and `tails` as they are after `commit`; it will free `frees` segments of the journal.
     pub fn write<D: Disk>(
         &mut self,

@@ -149,7 +149,7 @@ fn what_a_broker_sends_again_from_an_old_save_counts_again() {
     METER.install(&gateway);
     start(&mut gateway);
     assert!(gateway.stop().success(), "{}", gateway.log());
-    publish(broker.port(), readings(0, 20));
+    publish(broker.port(), readings(20));
     broker.stop();
     let saved = broker.saved();
     for received in [20.0, 40.0] {

@@ -194,6 +194,116 @@ fn full_and_free(kind: Kind, lane: &str) {
     assert_eq!(said as f64, dropped, "and said");
 }
 
+/// A gateway on a small file system, between two brokers: keeps every message.
+struct Small {
+    broker: Broker,
+    cloud: Broker,
+    upstream: Upstream,
+    gateway: Gateway,
+    mount: Mount,
+}
+
+impl Small {
+    /// `None`: nothing can be mounted here.
+    fn start(kind: Kind, lane: &str, segment: &str) -> Option<Self> {
+        let (broker, cloud) = (Broker::start(&Conf::wide()), Broker::start(&Conf::wide()));
+        let upstream = Upstream::subscribe(cloud.port());
+        let config = head(&broker.url()).replace("[broker]", "data-dir = \"disk/data\"\n[broker]")
+            + &format!("[store]\nsegment-bytes = \"{segment}\"\n")
+            + &function("keep")
+            + &format!("[[lane]]\nname = \"telemetry\"\ntopics = [\"#\"]\n{lane}\n")
+            + &format!("[[sink]]\nname = \"cloud\"\ntype = \"mqtt\"\nurl = \"{}\"\n", cloud.url());
+        let mut gateway = Gateway::new(&config);
+        KEEP.install(&gateway);
+        let mount = Mount::new(kind, &gateway.path("disk"), 24)?;
+        start(&mut gateway);
+        // The reserve is made when there is nothing else to do.
+        let free = gateway.path("disk/data/free");
+        gateway.wait_for("the reserve", |_| fs::read_dir(&free).is_ok_and(|files| 2 <= files.count()));
+        Some(Self { broker, cloud, upstream, gateway, mount })
+    }
+
+    fn received(&mut self) -> f64 {
+        self.gateway.wait_for("an answer", |_| true).get("messages_received_total")
+    }
+
+    /// Everything that was sent arrives although nobody frees the disk.
+    fn all_arrives(mut self, sent: usize) {
+        self.gateway.wait_for("all of it upstream", |numbers| {
+            numbers.get("messages_received_total") == sent as f64 && numbers.waiting("telemetry") == 0.0
+        });
+        assert!(self.gateway.stop().success(), "{}", self.gateway.log());
+        let ledger = self.upstream.collect(&[("telemetry", sent as u64)]);
+        ledger.assert_whole();
+        assert_eq!(arrived(&ledger), (1..=sent as u64).collect::<Vec<_>>(), "each once");
+        let said = self.gateway.log().matches("the disk is full").count();
+        assert!(said <= 4 * self.gateway.log().matches("is ready").count(), "it is said {said} times");
+        drop(self.mount);
+    }
+}
+
+/// The disk is full while upstream is away, and stays full; upstream comes back. `crash`: kill -9 on the full disk before.
+fn full_until_delivered(kind: Kind, lane: &str, segment: &str, crash: bool) {
+    let Some(mut small) = Small::start(kind, lane, segment) else { return };
+    small.cloud.stop();
+    small.mount.fill(3 << 20);
+    let sent = 6000;
+    publish(small.broker.port(), messages(1, sent));
+    small.gateway.wait_for_log("the disk is full");
+    assert!(small.received() < sent as f64, "it took more than there is room for");
+    if crash {
+        small.gateway.kill();
+        small.gateway.start();
+        small.gateway.wait_for("an answer", |_| true);
+    }
+    small.cloud.resume();
+    small.all_arrives(sent);
+}
+
+#[test]
+fn a_disk_that_stays_full_empties_itself_when_upstream_is_back() {
+    for lane in ["drop-oldest", "reject", "roll-up"] {
+        let lane = format!("full = \"{lane}\"\nbytes-max = \"64 MiB\"");
+        full_until_delivered(Kind::Tmpfs, &lane, "64 KiB", false);
+    }
+    full_until_delivered(Kind::Ext4, "full = \"drop-oldest\"\nbytes-max = \"64 MiB\"", "512 KiB", false);
+}
+
+#[test]
+fn a_disk_that_stays_full_empties_itself_after_a_crash() {
+    full_until_delivered(Kind::Tmpfs, "full = \"drop-oldest\"\nbytes-max = \"64 MiB\"", "512 KiB", true);
+    full_until_delivered(Kind::Tmpfs, "full = \"reject\"\nbytes-max = \"64 MiB\"", "64 KiB", true);
+    full_until_delivered(Kind::Ext4, "full = \"reject\"\nbytes-max = \"64 MiB\"", "64 KiB", true);
+}
+
+#[test]
+fn somebody_else_takes_the_last_byte_and_messages_go_through_all_the_same() {
+    for (kind, segment) in [(Kind::Tmpfs, "64 KiB"), (Kind::Tmpfs, "512 KiB"), (Kind::Ext4, "64 KiB")] {
+        let lane = "full = \"drop-oldest\"\nbytes-max = \"64 MiB\"";
+        let Some(small) = Small::start(kind, lane, segment) else { return };
+        small.mount.fill(0);
+        let sent = 4000;
+        publish(small.broker.port(), messages(1, sent));
+        small.all_arrives(sent);
+    }
+}
+
+#[test]
+fn an_end_on_a_full_disk_is_an_orderly_one() {
+    let lane = "full = \"reject\"\nbytes-max = \"64 MiB\"";
+    let Some(mut small) = Small::start(Kind::Tmpfs, lane, "64 KiB") else { return };
+    small.cloud.stop();
+    small.mount.fill(1 << 20);
+    let sent = 4000;
+    publish(small.broker.port(), messages(1, sent));
+    small.gateway.wait_for_log("the disk is full");
+    assert_eq!(small.gateway.stop().code(), Some(0), "{}", small.gateway.log());
+    small.gateway.start();
+    small.gateway.wait_for("an answer", |_| true);
+    small.cloud.resume();
+    small.all_arrives(sent);
+}
+
 #[test]
 fn a_full_ext4_is_waited_out_without_a_restart_by_a_lane_that_rejects() {
     full_and_free(Kind::Ext4, "full = \"reject\"\nbytes-max = \"12 MiB\"\n");

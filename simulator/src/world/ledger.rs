@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use weir::books::Books;
 use weir::config::{Qos, RetainedPolicy};
+use weir::cycle::Kind;
 use weir::entry::{self, Space};
 use weir::function::usage::ERROR_KINDS;
 use weir::function::{ErrorKind, Usage};
@@ -150,6 +151,8 @@ pub struct Ledger {
     open: Batch,
     /// The batch on its way to the disk.
     flight: Option<Batch>,
+    /// What sinks have settled, on its way past the batch.
+    heads: Option<Vec<u8>>,
     /// In the open batch or on its way.
     unsure: BTreeSet<usize>,
     /// The medium lost something that was committed, and said so: totals prove nothing any more.
@@ -287,15 +290,25 @@ impl Ledger {
         Outcome { metered, is_kept, deed, letters }
     }
 
-    /// The open batch is closed with these entries, and on its way.
-    pub fn sealed(&mut self, entries: &[u8]) {
-        let mut batch = core::mem::take(&mut self.open);
-        batch.entries = entries.to_vec();
-        self.flight = Some(batch);
+    /// These entries are on their way: of the open batch, which is closed; of the same once more; or of none.
+    pub fn sealed(&mut self, kind: Kind, entries: &[u8]) {
+        match (kind, &mut self.flight) {
+            (Kind::Heads, _) => self.heads = Some(entries.to_vec()),
+            (Kind::Again, Some(batch)) => batch.entries = entries.to_vec(),
+            _ => {
+                let mut batch = core::mem::take(&mut self.open);
+                batch.entries = entries.to_vec();
+                self.flight = Some(batch);
+            }
+        }
     }
 
-    /// The batch on its way is on flash.
-    pub fn committed(&mut self, site: &Site) -> Result<(), Broken> {
+    /// What is on its way is on flash.
+    pub fn committed(&mut self, kind: Kind, site: &Site) -> Result<(), Broken> {
+        if kind == Kind::Heads {
+            apply(&mut self.entries, &self.heads.take().unwrap_or_default());
+            return Ok(());
+        }
         let Some(batch) = self.flight.take() else { return Ok(()) };
         apply(&mut self.entries, &batch.entries);
         self.expected.lost += batch.lost;
@@ -320,16 +333,24 @@ impl Ledger {
     /// `is_told`: the store has said that something was damaged.
     pub fn recovered(&mut self, found: &BTreeMap<Vec<u8>, Vec<u8>>, is_told: bool, site: &Site) -> Result<(), Broken> {
         self.open = Batch::default();
+        let heads = self.heads.take();
         if self.is_damaged {
             self.flight = None;
             return Ok(());
+        }
+        if let Some(heads) = heads {
+            let mut with_heads = self.entries.clone();
+            apply(&mut with_heads, &heads);
+            if is_same(found, &with_heads) {
+                self.entries = with_heads;
+            }
         }
         let mut with_flight = self.entries.clone();
         if let Some(flight) = &self.flight {
             apply(&mut with_flight, &flight.entries);
         }
         if self.flight.is_some() && is_same(found, &with_flight) {
-            self.committed(site)?;
+            self.committed(Kind::Batch, site)?;
         } else if !is_same(found, &self.entries) {
             if is_told {
                 self.is_damaged = true;

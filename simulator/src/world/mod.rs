@@ -60,6 +60,8 @@ use wire::Wire;
 const HAPPENINGS_MAX: u64 = 20_000_000;
 /// After the last reading, this much virtual time may pass until everything is at rest.
 const REST_US_MAX: u64 = 48 * 3600 * 1_000_000;
+/// All troubles are over for so long when a disk that is still full is looked at.
+const TIGHT_PATIENCE_US: u64 = 600 * 1_000_000;
 /// A connection from which nothing comes is given up after this.
 const SILENCE_US: u64 = 4_000_000;
 
@@ -116,6 +118,8 @@ struct World {
     schedule: Vec<Planned>,
     /// The clock was wrong at some time.
     was_moved: bool,
+    /// The disk has so many bytes, and gets no more before the end.
+    tight: Option<u64>,
 }
 
 impl World {
@@ -156,6 +160,7 @@ impl World {
             happenings: 0,
             schedule: schedule::draw(&mut Rng::fork(seed, 3), climate, end_us),
             was_moved: false,
+            tight: None,
             rng: Rng::fork(seed, 4),
         }
     }
@@ -215,7 +220,8 @@ impl World {
     /// Everything that is still broken is whole again at the end.
     fn make_whole(&mut self) {
         self.is_over = true;
-        self.machine.disk.set_capacity(u64::MAX);
+        self.give_room();
+        self.queue.after(self.end_us / 3 + TIGHT_PATIENCE_US, Happening::DiskGrows);
         if self.was_moved {
             self.machine.clocks.set(self.queue.now_us());
         }
@@ -225,6 +231,11 @@ impl World {
             self.machine.site.config = self.machine.site.quiet.clone();
             self.end_process(None);
         }
+    }
+
+    /// Whatever filled the disk is gone, unless it is to stay full.
+    fn give_room(&self) {
+        self.machine.disk.set_capacity(self.tight.unwrap_or(u64::MAX));
     }
 
     fn is_at_rest(&mut self) -> bool {
@@ -313,7 +324,12 @@ impl World {
                     queue.after(0, Happening::Upstream { boot, is_up: true });
                 }
             }
-            Happening::DiskRoom => self.machine.disk.set_capacity(u64::MAX),
+            Happening::DiskRoom => self.give_room(),
+            Happening::DiskGrows => {
+                machine.check_let_go()?;
+                self.tight = None;
+                self.give_room();
+            }
             Happening::Fault(fault) => self.suffer(fault),
             _ => {}
         }
@@ -402,6 +418,10 @@ impl World {
             Fault::DiskFull { room, for_us } => {
                 self.machine.disk.set_capacity(self.machine.disk.used() + room);
                 self.queue.after(for_us, Happening::DiskRoom);
+            }
+            Fault::DiskTight(room) => {
+                self.tight = Some(self.machine.disk.used() + room);
+                self.give_room();
             }
             Fault::WriteFails(nth) => self.machine.disk.fail_write(nth),
             Fault::SyncFails(nth) => self.machine.disk.fail_sync(nth),

@@ -104,8 +104,9 @@ impl Process {
 
 impl Process {
     fn write(&mut self, submission: Submission, boot: u64, around: &mut Around<'_>) {
-        around.queue.note(submission.effects.entries.bytes());
-        around.ledger.sealed(submission.effects.entries.bytes());
+        let entries = submission.effects.entries.bytes();
+        around.queue.note(entries);
+        around.ledger.sealed(submission.kind, entries);
         self.writing = Some(submission);
         let delay_us = 100 + around.rng.below(WRITE_US_MAX);
         around.queue.after(delay_us, Happening::Written { boot });
@@ -132,6 +133,23 @@ impl Machine {
             let delay_us = around.rng.below(CONNECT_US_MAX);
             around.queue.after(delay_us, Happening::Connect { boot });
         }
+    }
+
+    /// On a disk that stays full, everything that upstream takes is gone when it has had the time: no record waits, and hardly a
+    /// segment is left to a lane with a sink.
+    pub fn check_let_go(&self) -> Result<(), Broken> {
+        let Some(process) = self.process.as_ref().filter(|process| process.cycle.is_full()) else { return Ok(()) };
+        let own = 2 * (self.site.config.store.segment_bytes.0 + self.site.config.commit.bytes_max.0);
+        for lane in process.gateway.on_flash().iter().filter(|lane| lane.config().sink.is_some()) {
+            let (name, pending, bytes) = (&lane.config().name, lane.records_pending(), lane.bytes());
+            if 0 < pending || own < bytes {
+                let what = format!(
+                    "the disk stays full although lane {name} holds {pending} records that upstream would take"
+                );
+                return Err(Broken::new(format!("{what}, and {bytes} bytes")));
+            }
+        }
+        Ok(())
     }
 
     fn now(&self, around: &Around<'_>) -> Now {
@@ -263,15 +281,11 @@ impl Machine {
     pub fn tick(&mut self, around: &mut Around<'_>) -> Result<(), End> {
         let now = self.now(around);
         self.handle(now, Event::Tick)?;
-        let boot = self.boot;
         let Some(process) = &mut self.process else { return Ok(()) };
         if !around.ledger.is_damaged {
             process.fuel.interval(&process.gateway)?;
         }
-        if let Some(effects) = process.cycle.ticked(now, &process.gateway) {
-            process.writing = Some(Submission { effects, snapshot: None });
-            around.queue.after(100, Happening::Written { boot });
-        }
+        process.cycle.ticked(now, &process.gateway);
         Ok(())
     }
 
@@ -280,14 +294,14 @@ impl Machine {
         let now = self.now(around);
         let snapshot_us = self.site.config.store.snapshot_interval.0 * 1000;
         let Some(process) = &mut self.process else { return Ok(()) };
-        let Some(Submission { effects, snapshot }) = process.writing.take() else { return Ok(()) };
+        let Some(Submission { kind, effects, snapshot }) = process.writing.take() else { return Ok(()) };
         let (result, late) = process.keeper.commit(&effects);
         let snapshot_due = process.snapshot_us + snapshot_us <= now.mono_us;
         let wants_snapshot = snapshot_due || process.keeper.store.needs_snapshot();
         self.check_syncs()?;
         self.snapshot_done(late, now);
         match &result {
-            Ok(()) => around.ledger.committed(&self.site)?,
+            Ok(()) => around.ledger.committed(kind, &self.site)?,
             Err(CommitError::Full) => self.full += 1,
             Err(CommitError::Failed(reason)) => return Err(self.failed("commit", reason)),
         }
@@ -304,6 +318,7 @@ impl Machine {
                 self.release(&releases)?;
                 self.link_is_open(around);
             }
+            Answer::RoomMade(releases) => self.release(&releases)?,
             Answer::Full => {}
             Answer::Failed(reason) => return Err(End::Died(reason)),
         }
@@ -347,7 +362,7 @@ impl Machine {
             }
         }
         if let Some(process) = &mut self.process {
-            process.readable = process.gateway.outbox().lanes().iter().map(Lane::readable_seq).collect();
+            process.readable = process.gateway.on_flash().iter().map(Lane::readable_seq).collect();
         }
         Ok(())
     }
@@ -440,7 +455,7 @@ impl Machine {
         around: &mut Around<'_>,
     ) -> Result<Vec<(u64, bool, Vec<u8>)>, End> {
         let Some(process) = &mut self.process else { return Ok(Vec::new()) };
-        let from = range.start.max(process.gateway.outbox().lanes()[lane].head_seq());
+        let from = range.start.max(process.gateway.on_flash()[lane].head_seq());
         let end = process.readable.get(lane).copied().unwrap_or(0).min(range.end);
         if end <= from {
             return Ok(Vec::new());

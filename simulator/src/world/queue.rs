@@ -44,6 +44,8 @@ pub enum Happening {
     Upstream { boot: u64, is_up: bool },
     /// There may be room on the disk again.
     DiskRoom,
+    /// A disk that stays full is made larger; what could go by then must be gone.
+    DiskGrows,
     /// Something goes wrong.
     Fault(Fault),
 }
@@ -58,6 +60,7 @@ impl Happening {
                 | Self::Deliver { .. }
                 | Self::UpstreamOver
                 | Self::DiskRoom
+                | Self::DiskGrows
                 | Self::Fault(_)
         )
     }

@@ -78,6 +78,8 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
+    /// The disk has so many bytes left, and gets no room but what the gateway itself lets go.
+    DiskTight(u64),
     /// So many writes from now, one fails with EIO.
     WriteFails(u64),
     /// So many syncs from now, one fails with EIO, and what it covered is not on the medium.
@@ -134,6 +136,7 @@ impl fmt::Display for Fault {
             }
             Self::UpstreamTwice(for_us) => write!(f, "upstream-twice {for_us}"),
             Self::DiskFull { room, for_us } => write!(f, "disk-full {room} {for_us}"),
+            Self::DiskTight(room) => write!(f, "disk-tight {room}"),
             Self::WriteFails(nth) => write!(f, "write-fails {nth}"),
             Self::SyncFails(nth) => write!(f, "sync-fails {nth}"),
             Self::ReadsFail(times) => write!(f, "reads-fail {times}"),
@@ -225,6 +228,7 @@ fn parse_fault(text: &str) -> Option<Fault> {
         }
         ["upstream-twice", for_us] => Fault::UpstreamTwice(number(for_us)?),
         ["disk-full", room, for_us] => Fault::DiskFull { room: number(room)?, for_us: number(for_us)? },
+        ["disk-tight", room] => Fault::DiskTight(number(room)?),
         ["write-fails", nth] => Fault::WriteFails(number(nth)?),
         ["sync-fails", nth] => Fault::SyncFails(number(nth)?),
         ["reads-fail", times] => Fault::ReadsFail(number(times)?),
@@ -273,12 +277,15 @@ pub fn draw(rng: &mut Rng, climate: Climate, end_us: u64) -> Vec<Planned> {
     schedule
 }
 
+/// Only a shorter world may have a disk that stays full.
+const TIGHT_US_MAX: u64 = 60_000_000;
+
 fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
     let for_us = 1 + rng.below(end_us / 3);
     let seed = rng.below(1 << 32);
     let survival = [Survival::Dropped, Survival::Kept, Survival::Torn(512), Survival::Shredded][rng.below(4) as usize];
     let noticed = [Noticed::Both, Noticed::Gateway, Noticed::Broker][rng.below(3) as usize];
-    Some(match rng.below(26) {
+    Some(match rng.below(27) {
         0..=2 => Fault::Kill,
         3 => Fault::PowerCut(survival, seed),
         4..=6 => Fault::PowerCutAt(rng.below(300), survival, seed),
@@ -296,6 +303,8 @@ fn draw_fault(rng: &mut Rng, climate: Climate, end_us: u64) -> Option<Fault> {
         21 => Fault::SyncFails(rng.below(30)),
         22 => Fault::Suspend(for_us),
         23 => Fault::ReadsFail(1 + rng.below(20)),
+        // A batch that waits is tried again each second: not for days.
+        26 if end_us < TIGHT_US_MAX => Fault::DiskTight(rng.below(100_000)),
         24 if climate.clocks => {
             let by_ms = [3_600_000, -3_600_000, 1_500, -1_500, 60_000, -60_000][rng.below(6) as usize];
             Fault::ClockStep(by_ms)

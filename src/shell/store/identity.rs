@@ -70,8 +70,14 @@ impl Identity {
         let found = find_salt(&mut Folder::read_only(dir));
         let found = found.map_err(|error| OpenError::Store(error.into(), dir.to_owned()))?;
         let salt = found.or(written).unwrap_or_else(random);
-        let mut identity =
-            Self { salt, has_held_data, store: store.unwrap_or_else(drawn), dir: dir.to_owned(), marked: used, was_written: false };
+        let mut identity = Self {
+            salt,
+            has_held_data,
+            store: store.unwrap_or_else(drawn),
+            dir: dir.to_owned(),
+            marked: used,
+            was_written: false,
+        };
         if found.is_some() && written != found {
             log::warn!("{}: was damaged or missing and is written anew from the data", path.display());
             // A full disk is no reason to stay away: the data tells the next time as well.

@@ -2,7 +2,9 @@
 
 use super::rig::Rig;
 use crate::store::CommitError;
+use crate::store::disk::{Disk as _, DiskError, DiskFile as _};
 use crate::store::mem_disk::MemDisk;
+use crate::store::segment::{Base, Need, RESERVE};
 
 /// A rig whose disk has just become too full for records.
 fn full(seed: u64, capacity: u64) -> Rig {
@@ -92,17 +94,73 @@ fn room_given_up_by_one_lane_serves_the_next_commit_at_once() {
 }
 
 #[test]
-fn a_commit_that_makes_room_may_take_the_reserve() {
-    let mut taken = 0;
+fn what_the_journal_can_let_go_is_room_for_a_lane() {
+    let mut went = 0;
     for seed in 0..10 {
         let mut rig = full(seed, 400 * 1024);
-        while rig.commit([true, true], 700).is_ok() {}
-        rig.store().lend_reserve(true);
-        // Where the journal has the reserve already, the answer stays the same.
-        taken += u32::from(rig.commit([true, true], 700).is_ok());
-        rig.store().lend_reserve(false);
-        rig.release().unwrap();
+        // The journal grows until it has taken what there was.
+        while rig.store().journal.releasable() == 0 {
+            rig.keep_books().unwrap();
+        }
+        let before = rig.store().journal.segments();
+        assert!(rig.store().compact().unwrap(), "seed {seed}");
+        assert!(rig.store().journal.segments() < before && !rig.store().compact().unwrap());
+        went += u32::from(rig.commit([true, false], 700).is_ok());
         assert!(rig.open_and_check(&format!("seed {seed}")));
     }
-    assert!(0 < taken, "the reserve was never of use");
+    assert!(0 < went);
+}
+
+/// Segments of records without an end; the lane gives one and takes one, whatever else has the rest of the disk.
+#[test]
+fn what_a_lane_gives_it_may_have_again_although_the_journal_has_of_the_reserve() {
+    for taken in 0..=RESERVE {
+        let disk = MemDisk::default();
+        let mut base = Base::open(disk.clone(), 8192, 8).unwrap();
+        disk.clone().create_dir("lane").unwrap();
+        disk.clone().create_dir("journal").unwrap();
+        while base.replenish().unwrap() {}
+        base.take("lane", 1, Need::Lane).unwrap();
+        disk.set_capacity(disk.used());
+        for number in 0..taken {
+            base.take("journal", number as u32, Need::Journal).unwrap();
+        }
+        for number in 1..20 {
+            assert_eq!(base.take("lane", number + 1, Need::Lane).err(), Some(DiskError::Full));
+            base.give("lane", number, Need::Lane).unwrap();
+            base.take("lane", number + 1, Need::Lane).unwrap();
+        }
+        assert_eq!(base.free_segments(), RESERVE - taken, "no lane has taken of the reserve");
+    }
+}
+
+#[test]
+fn a_frame_larger_than_a_segment_takes_the_room_of_free_ones() {
+    let disk = MemDisk::default();
+    let mut base = Base::open(disk.clone(), 8192, 16).unwrap();
+    disk.clone().create_dir("lane").unwrap();
+    while base.replenish().unwrap() {}
+    let files: Vec<_> = (0..4).map(|number| base.take("lane", number, Need::Lane).unwrap()).collect();
+    disk.set_capacity(disk.used());
+    for number in 1..4 {
+        base.give("lane", number, Need::Lane).unwrap();
+    }
+    assert_eq!(base.extend(&files[0], 3 * 8192), Ok(()));
+    assert_eq!((files[0].len(), base.free_segments()), (Ok(3 * 8192), RESERVE + 1));
+    assert_eq!(base.extend(&files[0], 5 * 8192), Err(DiskError::Full));
+    assert_eq!(files[0].len(), Ok(3 * 8192), "what did not fit holds no room");
+}
+
+#[test]
+fn a_lane_that_has_nothing_may_begin_and_the_journal_goes_on() {
+    let disk = MemDisk::default();
+    let mut base = Base::open(disk.clone(), 8192, 8).unwrap();
+    disk.clone().create_dir("lane").unwrap();
+    disk.clone().create_dir("journal").unwrap();
+    while base.replenish().unwrap() {}
+    disk.set_capacity(disk.used());
+    assert_eq!(base.take("lane", 1, Need::Lane).err(), Some(DiskError::Full));
+    base.take("lane", 1, Need::EmptyLane).unwrap();
+    assert_eq!(base.take("lane", 2, Need::EmptyLane).err(), Some(DiskError::Full));
+    base.take("journal", 1, Need::Journal).unwrap();
 }
