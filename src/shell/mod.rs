@@ -4,6 +4,7 @@ pub mod logging;
 pub mod notify;
 pub mod pulse;
 pub mod tls;
+#[cfg(feature = "author")]
 pub mod toolchain;
 pub mod certificate;
 pub mod mqtt;

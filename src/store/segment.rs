@@ -15,8 +15,7 @@ use super::disk::{Disk, DiskError, DiskFile, Patience};
 pub const RESERVE: usize = 2;
 
 const FREE: &str = "free";
-const FILL: usize = 64 * 1024;
-static ZEROS: [u8; FILL] = [0; FILL];
+const FILL: usize = 16 * 1024;
 
 /// Who asks for a segment, or gives one back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,10 +231,11 @@ impl<D: Disk> Base<D> {
 
 /// Writes zeros.
 pub fn fill<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<(), DiskError> {
+    let zeros = vec![0; FILL];
     let mut at = from;
     while at < to {
         let len = (to - at).min(FILL as u64);
-        file.write_at(at, &ZEROS[..len as usize])?;
+        file.write_at(at, &zeros[..len as usize])?;
         at += len;
     }
     Ok(())

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{DEFAULT_FILE, dlq, doctor, help, status, store, write};
+#[cfg(feature = "author")]
+use super::write;
+use super::{DEFAULT_FILE, dlq, doctor, help, record, status, store};
 use crate::strict::nearest;
 
 /// What is to be done.
@@ -15,13 +17,22 @@ pub(super) enum Command {
     Help(&'static str),
     Version,
     Check(CheckOptions),
-    Plan { options: CheckOptions, all: bool },
-    Init { file: PathBuf, force: bool, board: Option<String> },
+    Plan {
+        options: CheckOptions,
+        all: bool,
+    },
+    Init {
+        file: PathBuf,
+        force: bool,
+        board: Option<String>,
+    },
     Run(RunOptions),
     Status(status::Options),
     Doctor(doctor::Options),
     Store(store::Options),
     Dlq(dlq::Options),
+    Record(record::Options),
+    #[cfg(feature = "author")]
     Write(write::Options),
 }
 
@@ -79,7 +90,13 @@ pub(super) fn parse(mut parser: Parser) -> Result<Command, WrongUse> {
             "doctor" => doctor::parse(&mut parser),
             "store" => store::parse(&mut parser),
             "dlq" => dlq::parse(&mut parser),
-            name @ ("new" | "build" | "test" | "invoke" | "record" | "replay") => write::parse(name, &mut parser),
+            "record" => record::parse(&mut parser),
+            #[cfg(feature = "author")]
+            name @ ("new" | "build" | "test" | "invoke" | "replay") => write::parse(name, &mut parser),
+            #[cfg(not(feature = "author"))]
+            name @ ("new" | "build" | "test" | "invoke" | "replay") => {
+                Err(WrongUse(format!("{name}: is not in this build, which is for boards (no cargo feature `author`)")))
+            }
             "help" => Ok(Command::Help(topic(&mut parser)?)),
             wrong => Err(unknown("command", wrong, "", &commands())),
         },

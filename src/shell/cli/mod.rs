@@ -15,10 +15,12 @@ mod init;
 mod modules;
 mod place;
 mod plan;
+mod record;
 mod run;
 mod site;
 mod status;
 mod store;
+#[cfg(feature = "author")]
 mod write;
 
 use std::path::Path;
@@ -67,6 +69,8 @@ pub fn main() -> ExitCode {
         Ok(Command::Doctor(options)) => doctor::doctor(&options),
         Ok(Command::Store(options)) => store::run(&options),
         Ok(Command::Dlq(options)) => dlq::run(&options),
+        Ok(Command::Record(options)) => record::record(&options),
+        #[cfg(feature = "author")]
         Ok(Command::Write(options)) => write::run(&options),
         Err(wrong) => {
             eprintln!("weir: {wrong}");

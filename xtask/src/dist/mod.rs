@@ -87,7 +87,15 @@ pub fn build(root: &Path, target: &'static Target) -> Result<PathBuf, String> {
     eprintln!("xtask: the gateway, shipped profile: its link alone takes minutes");
     let folder = root.join("target/dist");
     let mut cargo = cross.cargo(root, "rustc");
-    cargo.env("CARGO_TARGET_DIR", &folder).args(["--release", "--locked", "--package", "weir", "--bin", "weir", "--"]);
+    // Who writes functions does so on a laptop: the feature `author` stays there.
+    cargo.env("CARGO_TARGET_DIR", &folder).args([
+        "--release",
+        "--locked",
+        "--no-default-features",
+        "--features",
+        "shell",
+    ]);
+    cargo.args(["--package", "weir", "--bin", "weir", "--"]);
     if cross.has_map() {
         cargo.arg(format!("-Clink-arg=-Map={}", map_file(root, target).display()));
     }

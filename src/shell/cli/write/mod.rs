@@ -1,9 +1,8 @@
-//! Writing functions: `weir new`, `build`, `test`, `invoke`, `record`, `replay`. None of them wants a gateway, but `record`.
+//! Writing functions: `weir new`, `build`, `test`, `invoke`, `replay`. None of them wants a gateway.
 
 mod build;
 mod invoke;
 mod new;
-mod record;
 mod replay;
 mod template;
 mod test;
@@ -24,7 +23,6 @@ pub(super) enum Options {
     Build(PathBuf),
     Test(test::Options),
     Invoke(invoke::Options),
-    Record(record::Options),
     Replay(replay::Options),
 }
 
@@ -34,7 +32,6 @@ pub(super) fn parse(command: &str, parser: &mut Parser) -> Result<Command, Wrong
         "build" => build::parse(parser)?.map(Options::Build),
         "test" => test::parse(parser)?.map(Options::Test),
         "invoke" => invoke::parse(parser)?.map(Options::Invoke),
-        "record" => record::parse(parser)?.map(Options::Record),
         _ => replay::parse(parser)?.map(Options::Replay),
     };
     let text = |command: &str| help::COMMANDS.iter().find(|(name, _)| *name == command).map_or("", |(_, text)| *text);
@@ -47,7 +44,6 @@ pub(super) fn run(options: &Options) -> ExitCode {
         Options::Build(folder) => build::build(folder),
         Options::Test(options) => test::test(options),
         Options::Invoke(options) => invoke::invoke(options),
-        Options::Record(options) => record::record(options),
         Options::Replay(options) => replay::replay(options),
     }
 }

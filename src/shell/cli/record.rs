@@ -13,11 +13,10 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt as _};
 use serde_json::{Value, json};
 
-use super::super::arguments::WrongUse;
-use super::super::place::{Found, Place};
-use super::super::status::PATIENCE;
-use super::super::{EXIT_CANNOT_CREATE, EXIT_UNAVAILABLE, say, site};
-use super::unknown;
+use super::arguments::{Command, WrongUse, unknown_option};
+use super::place::{Found, Place};
+use super::status::PATIENCE;
+use super::{EXIT_CANNOT_CREATE, EXIT_UNAVAILABLE, help, say, site};
 use crate::harness::recording::{End, Head, Line, VERSION};
 use crate::shell::clock::Clock;
 use crate::shell::control::ask;
@@ -27,7 +26,7 @@ use crate::units::{Bytes, Millis};
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct Options {
+pub(super) struct Options {
     place: Place,
     to: PathBuf,
     force: bool,
@@ -37,13 +36,13 @@ pub(in super::super) struct Options {
     functions: Vec<String>,
 }
 
-pub(super) fn parse(parser: &mut Parser) -> Result<Option<Options>, WrongUse> {
+pub(super) fn parse(parser: &mut Parser) -> Result<Command, WrongUse> {
     const KNOWN: [&str; 8] = ["--to", "--for", "--calls", "--bytes-max", "--function", "--force", "--dir", "--help"];
     let (mut place, mut to, mut functions, mut force) = (Place::default(), None, Vec::new(), false);
     let (mut span, mut calls_max, mut bytes_max) = (Millis(60_000), u64::MAX, Bytes::mib(16));
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(None),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(help::RECORD)),
             Arg::Short('t') | Arg::Long("to") => to = Some(PathBuf::from(parser.value()?)),
             Arg::Long("for") => span = unit(parser, "--for")?,
             Arg::Long("bytes-max") => bytes_max = unit(parser, "--bytes-max")?,
@@ -52,11 +51,11 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Option<Options>, WrongUse> {
             Arg::Long("force") => force = true,
             Arg::Long("dir") => place.set_dir(parser.value()?),
             Arg::Value(value) => place.set_file(value)?,
-            wrong => return Err(unknown(&wrong, "weir record", &KNOWN)),
+            wrong => return Err(unknown_option(&wrong, "weir record", &KNOWN)),
         }
     }
     let to = to.ok_or_else(|| WrongUse::of("weir record wants --to FILE, the file to write"))?;
-    Ok(Some(Options { place, to, force, span, calls_max, bytes_max, functions }))
+    Ok(Command::Record(Options { place, to, force, span, calls_max, bytes_max, functions }))
 }
 
 /// A number with a unit, also without the blank: `30s`, `4MiB`.
