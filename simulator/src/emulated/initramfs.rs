@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::Fault;
 use super::system::System;
+use super::Fault;
 
 /// Modules for disk and network; what they need comes along.
 const MODULES: [&str; 4] = ["virtio_mmio", "virtio_blk", "virtio_net", "ext4"];
