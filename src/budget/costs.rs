@@ -77,8 +77,8 @@ pub const MESSAGE_SLOT: u64 = 256;
 pub const SINK_READ: Bytes = Bytes::kib(64);
 /// Unacknowledged records of a sink in encoded form, at most this many times [`SINK_READ`].
 pub const SINK_WINDOW_FACTOR: u64 = 2;
-/// A lane's extent in memory: one for each of its segments.
-pub const LANE_EXTENT: u64 = 96;
+/// A lane's extent in memory, for each of its segments: the outbox's, as of the last commit and of the batch on its way, the store's.
+pub const LANE_EXTENT: u64 = 160;
 /// Buffer through which snapshots are written and the journal is replayed.
 pub const STORE_BUFFER: Bytes = Bytes::kib(128);
 /// The watch: touched stack and runtime of its thread (128 KiB), a metrics page being written and sent (256 KiB), a portion of

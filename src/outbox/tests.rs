@@ -1,5 +1,6 @@
 //! Sequences, bounds, policies, expiry and damage of the outbox.
 
+mod heads;
 mod live;
 
 use super::*;

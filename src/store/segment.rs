@@ -202,7 +202,11 @@ impl<D: Disk> Base<D> {
     /// Gives the room of one free segment back to the disk.
     pub fn drop_free(&mut self) -> Result<(), DiskError> {
         let Some(id) = self.free.pop() else { return Ok(()) };
-        self.disk.remove(&free_path(id))
+        self.disk.remove(&free_path(id))?;
+        // Room that somebody waits for: it is there when the name is gone for good.
+        self.disk.sync_dir(FREE)?;
+        self.stats.syncs += 1;
+        Ok(())
     }
 
     fn new_id(&mut self) -> u32 {

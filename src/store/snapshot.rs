@@ -124,10 +124,8 @@ impl Snapshots {
 
     /// Makes sure that the next snapshot may be somewhat larger; whether there was something to do.
     pub fn reserve<D: Disk>(&self, base: &mut Base<D>) -> Result<bool, DiskError> {
-        let want = self.reserved();
-        if self.newest.is_none() {
-            return Ok(false);
-        }
+        // Before the first one: the least that the flash plan counts for two.
+        let want = if self.newest.is_some() { self.reserved() } else { 2 * u64::from(PAGE) };
         let file = match base.disk.open(SPARE)? {
             Some(file) => file,
             None => base.disk.create(SPARE)?,

@@ -225,6 +225,12 @@ impl Numbers {
         *self.values.get(name).unwrap_or_else(|| panic!("no `{name}` on the page:\n{}", self.text))
     }
 
+    /// The same; `None` if there is none such now.
+    #[allow(dead_code, reason = "not every test that shares this asks")]
+    pub fn find(&self, name: &str) -> Option<f64> {
+        self.values.get(name).copied()
+    }
+
     /// Messages of a fate.
     pub fn settled(&self, fate: &str) -> f64 {
         self.get(&format!("messages_settled_total{{fate=\"{fate}\"}}"))
