@@ -58,8 +58,7 @@ impl Mount {
             let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
             numbers[0] * numbers[1]
         };
-        let filled =
-            fs::write(self.0.join("filler"), vec![0; usize::try_from(free().saturating_sub(left)).unwrap()]);
+        let filled = fs::write(self.0.join("filler"), vec![0; usize::try_from(free().saturating_sub(left)).unwrap()]);
         // A file system may need some of the last bytes for itself.
         let is_full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
         assert!(filled.as_ref().map_or_else(is_full, |()| true), "{filled:?}");

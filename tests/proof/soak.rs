@@ -16,6 +16,8 @@ use super::support::proxy::Proxy;
 use super::support::site::{self, LANES, Site, Verdict};
 use super::support::upstream::Upstream;
 
+/// What one message may come to upstream: a reading, what is kept of it in two topics, an alert.
+const OUTCOMES_MAX: u64 = 4;
 /// Of each fleet: 120 messages a second for each of them.
 const DEVICES: u64 = 17;
 /// By how much memory may differ between the second and the last fifth of the run.
@@ -105,7 +107,7 @@ pub fn run(options: &Options) -> Outcome {
     if cloud_back.is_some() {
         cloud.resume();
     }
-    let messages = publishing.finish();
+    let (messages, resent) = publishing.finish_again();
     let numbers = gateway.wait_for("everything upstream", |numbers| {
         numbers.get("messages_received_total") >= messages.len() as f64
             && numbers.get("window_cells") == 0.0
@@ -139,6 +141,13 @@ pub fn run(options: &Options) -> Outcome {
         numbers.get("process_planned_bytes") / 1048576.0
     );
     verdict.faults.iter().take(10).for_each(|fault| println!("{fault}"));
+    // What a device sends again in another connection is another message to the broker, and may differ from what was planned.
+    let are_devices_own = 0 < resent && verdict.lost == 0 && verdict.doubled <= OUTCOMES_MAX * resent;
+    if 0 < resent {
+        println!(
+            "{resent} messages were sent again by devices that the broker did not answer: so many may be there twice"
+        );
+    }
     let drift_max = if time < SHORT { DRIFT_MAX_SHORT } else { DRIFT_MAX };
     if drift_max < drift.abs() {
         println!("memory drifts by more than {:.0} %", drift_max * 100.0);
@@ -146,5 +155,5 @@ pub fn run(options: &Options) -> Outcome {
     if !ended_well {
         println!("the orderly end failed:\n{}", gateway.log());
     }
-    Ok(verdict.is_clean() && drift.abs() <= drift_max && ended_well)
+    Ok((verdict.is_clean() || are_devices_own) && drift.abs() <= drift_max && ended_well)
 }

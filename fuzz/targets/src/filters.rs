@@ -83,7 +83,9 @@ fn numbers(payload: &[u8]) -> impl Iterator<Item = &str> {
         in_text || !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')
     });
     // The `e` of `true` and `false` is no number.
-    outside.filter_map(|token| core::str::from_utf8(token).ok()).filter(|token| token.contains(|c: char| c.is_ascii_digit()))
+    outside
+        .filter_map(|token| core::str::from_utf8(token).ok())
+        .filter(|token| token.contains(|c: char| c.is_ascii_digit()))
 }
 
 /// Whether serde_json takes a number for another whole one, or for none, and we may know it exactly: `9007199254740993.0`,

@@ -91,7 +91,9 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<(Job, Limits)>, Fault> {
     let weir = binary.unwrap_or_else(|| emulated::built(Path::new("."), &board));
     if !weir.is_file() {
         let (weir, target) = (weir.display(), &board.target);
-        return Err(format!("{weir}: no such file; `cargo xtask dist --target {target}` builds it, or --binary FILE").into());
+        return Err(
+            format!("{weir}: no such file; `cargo xtask dist --target {target}` builds it, or --binary FILE").into()
+        );
     }
     let default = if cuts == 0 { "memory,loss,latency,flash" } else { "memory,loss" };
     let limits = parse_limits(limits.as_deref().unwrap_or(default), latency_ms)?;

@@ -46,7 +46,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> Result<ExitCode, Fault> {
             "scenario" => scenario(parser),
             "board" => board::run(parser),
             "world" => weir_simulator::world::command::run(parser),
-            other => Err(format!("`{other}` is no command; there are publish, compare, scenario, board and world").into()),
+            other => {
+                Err(format!("`{other}` is no command; there are publish, compare, scenario, board and world").into())
+            }
         },
         Some(Long("version") | Short('V')) => {
             println!("weir-sim {}", env!("CARGO_PKG_VERSION"));

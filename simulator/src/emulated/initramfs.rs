@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::system::System;
 use super::Fault;
+use super::system::System;
 
 /// What the guest does. Every line for the host begins with `GUEST`. The data's file system is a disk; the rest is memory.
 const INIT: &str = r#"#!/bin/busybox sh

@@ -221,7 +221,11 @@ impl Boot {
 impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ready, own) = (self.ready, (self.ready - self.exec) * 1000.0);
-        write!(f, "ready {ready:.2} s after the kernel began, {own:.0} ms after exec; {} KiB were free", self.available_kib)
+        write!(
+            f,
+            "ready {ready:.2} s after the kernel began, {own:.0} ms after exec; {} KiB were free",
+            self.available_kib
+        )
     }
 }
 

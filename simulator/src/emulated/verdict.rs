@@ -119,7 +119,10 @@ impl Outcome {
             hold(residue == 0.0, format!("loss: the books do not balance: residue {residue}"));
             hold(lost == 0.0, format!("loss: {lost} messages or records were dropped"));
             hold(pending == 0.0, format!("loss: {pending} messages or records have not come upstream in time"));
-            hold(self.page.received() > 0.0, "loss: the gateway received nothing: do topics and triggers match?".into());
+            hold(
+                self.page.received() > 0.0,
+                "loss: the gateway received nothing: do topics and triggers match?".into(),
+            );
         }
         if let Some(most) = limits.latency_ms {
             let sorted = self.latencies.sorted();
@@ -263,7 +266,9 @@ mod tests {
         let mut outcome = Outcome { boots, published: 5, is_metered: true, ..Outcome::default() };
         outcome.comparison.truth = Totals { messages: 5, devices: 1, sum: 1.0 };
         outcome.page = Page::of("weir_messages_received_total 5\nweir_books_residue 0\n");
-        outcome.add_boot("GUEST sample 1.0 5000 4000 900 5100 10 1000 77\nGUEST sample 11.0 5000 4000 900 5200 90 3000 99\n");
+        outcome.add_boot(
+            "GUEST sample 1.0 5000 4000 900 5100 10 1000 77\nGUEST sample 11.0 5000 4000 900 5200 90 3000 99\n",
+        );
         outcome
     }
 
@@ -294,8 +299,14 @@ mod tests {
         check(|outcome| outcome.published = 0, "the devices sent nothing");
         check(|outcome| outcome.page = Page::of("weir_books_residue 2\n"), "residue 2");
         check(|outcome| outcome.page = Page::of("weir_books_residue 0\n"), "received nothing");
-        check(|outcome| outcome.page = Page::of("weir_messages_dropped_total{reason=\"x\"} 1\n"), "1 messages or records were");
-        check(|outcome| outcome.page = Page::of("weir_lane_records_pending{lane=\"x\"} 3\n"), "3 messages or records have not");
+        check(
+            |outcome| outcome.page = Page::of("weir_messages_dropped_total{reason=\"x\"} 1\n"),
+            "1 messages or records were",
+        );
+        check(
+            |outcome| outcome.page = Page::of("weir_lane_records_pending{lane=\"x\"} 3\n"),
+            "3 messages or records have not",
+        );
         check(|outcome| outcome.latencies.0 = vec![5, 200], "latency: p99 200 ms");
         check(|outcome| outcome.disk.0 = 1 << 30, "flash: ");
     }

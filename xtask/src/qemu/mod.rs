@@ -59,8 +59,7 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
 
 fn options(arguments: &[String]) -> Result<Options, String> {
     let job = site::Job { rate: 100, further: 0, tls: true, sled: false };
-    let mut options =
-        Options { board: "qemu-virt-64m".to_owned(), seconds: 30, cuts: 0, idle: 0, binary: None, job };
+    let mut options = Options { board: "qemu-virt-64m".to_owned(), seconds: 30, cuts: 0, idle: 0, binary: None, job };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value\n{USAGE}"));
