@@ -1,3 +1,5 @@
+//! What marks remember, for how long, and that no crash, broker or number of messages makes them forget it too soon.
+
 use std::collections::BTreeMap;
 
 use super::*;
