@@ -1,4 +1,4 @@
-//! Marks: what is a duplicate, what leaves when, what a restart finds.
+//! What marks remember, for how long, and that no crash, broker or number of messages makes them forget it too soon.
 
 use std::collections::BTreeMap;
 
