@@ -168,7 +168,7 @@ fn try_mutation(root: &Path, copy: &Path, mutation: &Mutation, options: &Options
     }))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a command that takes minutes says how many")]
+#[expect(clippy::disallowed_methods, reason = "how long a mutation lives")]
 fn now() -> Instant {
     Instant::now()
 }
