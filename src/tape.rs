@@ -156,7 +156,8 @@ mod tests {
         assert!(TAPE_BYTES_MAX / 1100 < fit && fit < TAPE_BYTES_MAX / 1000, "{fit}");
         assert!(tape.lines.len() <= TAPE_BYTES_MAX);
         let portions: Vec<Portion> = (0..3).map(|_| tape.take(1, false)).collect();
-        let last = portions.iter().position(|portion| portion.ended).expect("the rest of two portions is a third at most");
+        let last =
+            portions.iter().position(|portion| portion.ended).expect("the rest of two portions is a third at most");
         assert!(0 < last && portions[..last].iter().all(|portion| !portion.lines.is_empty()));
         let lines: usize = portions[..=last].iter().map(|portion| portion.lines.lines().count()).sum();
         assert_eq!(lines, fit + 1);

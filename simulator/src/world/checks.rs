@@ -63,7 +63,8 @@ pub fn full_step(gateway: &Gateway, site: &Site, disk_used: u64) -> Result<(), B
     within("cells of open windows", status.cells, cells_max)?;
     // The world's brokers keep to limits, theirs or ours, so marks leave long before there are none left. Beyond: the open batch,
     // and what a restart finds because its deletion was not committed yet.
-    let marks_max = (u64::from(config.broker.in_flight) * 4).max(1024);
+    // and those of QoS 2 stay until the broker has read PUBCOMP.
+    let marks_max = (u64::from(config.broker.in_flight) * 8).max(2048);
     within("duplicate marks", status.marks, marks_max + u64::from(config.commit.messages_max) * 3 + 128)?;
     within("bytes on flash", disk_used, site.budget.flash.total().0)?;
     for (function, own) in status.functions.iter().zip(&config.functions) {

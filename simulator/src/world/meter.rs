@@ -73,8 +73,9 @@ impl FuelMeter {
         })
     }
 
-    /// Time has passed: only intervals may have been called.
+    /// Time has passed: only intervals may have been called. What they count for the time when they were due may be late.
     pub fn interval(&mut self, gateway: &Gateway) -> Result<(), Broken> {
+        self.late = gateway.status().late;
         self.look(gateway, &mut |name, used| {
             let wanted = if name == "beat" { used.invocations.min(1) } else { 0 };
             check(used, wanted, 0)
