@@ -61,9 +61,8 @@ pub fn full_step(gateway: &Gateway, site: &Site, disk_used: u64) -> Result<(), B
     let cells_max: u64 =
         config.functions.iter().flat_map(|function| &function.manifest.meters).map(|meter| meter.cells_max()).sum();
     within("cells of open windows", status.cells, cells_max)?;
-    // The world's brokers keep to limits, theirs or ours, so marks leave long before there are none left. Beyond: the open batch,
-    // and what a restart finds because its deletion was not committed yet.
-    // and those of QoS 2 stay until the broker has read PUBCOMP.
+    // The world's brokers keep to limits, theirs or ours, so marks leave long before there are none left; those of QoS 2 when the
+    // broker has read PUBCOMP. Beyond: the open batch, and what a restart finds because its deletion was not committed yet.
     let marks_max = (u64::from(config.broker.in_flight) * 8).max(2048);
     within("duplicate marks", status.marks, marks_max + u64::from(config.commit.messages_max) * 3 + 128)?;
     within("bytes on flash", disk_used, site.budget.flash.total().0)?;
