@@ -1,14 +1,14 @@
 //! Waiting before the next attempt, and how often a lasting fault is worth a log line.
 //!
 //! - A pause lies in `[base, ceiling]`, drawn evenly ("full jitter"), so that a fleet that lost its broker does not come
-//!   back in step. The ceiling doubles with each failure up to `max` and falls back after a stable minute.
+//!   back in step. The ceiling doubles with each failure up to `max`, and falls back after an attempt that held longer than it.
 //! - The draws come from a seed: the same seed gives the same pauses.
 //! - A [`Complaint`] is said at once when its cause changes, then at growing intervals while it lasts.
 
 use crate::units::Millis;
 
-/// An attempt that held this long was a success.
-const STABLE: Millis = Millis(60_000);
+/// An attempt that held for less was no success, however short the pauses are.
+const WORTH: Millis = Millis(5_000);
 
 /// The next pause between attempts.
 #[derive(Clone, Debug)]
@@ -29,7 +29,8 @@ impl Backoff {
     /// The pause after an attempt that failed, or held for `held` before it did.
     #[must_use]
     pub fn after(&mut self, held: Millis) -> Millis {
-        if STABLE <= held {
+        // A link that breaks now and then must not be away for longer than it stands: what waits meanwhile would grow for ever.
+        if self.ceiling.max(WORTH) <= held {
             self.ceiling = self.base;
         }
         self.ceiling = Millis((self.ceiling.0 * 2).min(self.max.0));
@@ -131,11 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stable_minute_brings_the_short_pauses_back() {
+    fn an_attempt_that_held_longer_than_the_pauses_brings_the_short_ones_back() {
         let mut backoff = Backoff::new(BASE, MAX, 1);
         backoff.lengthen();
         let _ = backoff.after(Millis(59_999));
+        assert_eq!(backoff.ceiling, MAX);
         assert!(backoff.after(Millis(60_000)).0 <= 1000);
+        for _ in 0..100 {
+            assert!(backoff.after(Millis(6_000)).0 <= 1000, "a link that is cut each six seconds");
+        }
+        let _ = (backoff.after(Millis(4_000)), backoff.after(Millis(4_000)), backoff.after(Millis(4_000)));
+        assert_eq!(backoff.ceiling, Millis(8_000), "one that is kicked at once");
     }
 
     #[test]
