@@ -326,7 +326,8 @@ fn copy(from: &Path, to: &Path) {
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if source.is_dir() {
             copy(&source, &target);
-        } else {
+        } else if source.is_file() {
+            // The control socket that the killed process left is none.
             fs::copy(&source, &target).unwrap();
         }
     }
