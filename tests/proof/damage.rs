@@ -239,7 +239,7 @@ fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             list(root, &entry, files);
-        } else {
+        } else if entry.is_file() {
             files.push(entry.strip_prefix(root).unwrap().to_owned());
         }
     }
