@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(Printable(&fits).to_string(), fits);
         assert_eq!(Printable(&longer).to_string(), format!("{fits}…"));
         let mut line = String::from("12:00 ");
-        let _ = write!(Line::new(&mut line, 20), "{}{}", "\n".repeat(1_000_000), "never seen");
+        let _ = write!(Line::new(&mut line, 20), "{}never seen", "\n".repeat(1_000_000));
         assert!(line.ends_with("\\n…") && line.len() <= 20 + 8 + '…'.len_utf8(), "{line}");
         assert_eq!((cut("aü", 2), cut("aü", 3), cut("", 0)), ("a", "aü", ""));
     }

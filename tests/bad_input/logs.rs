@@ -149,7 +149,7 @@ fn a_hostile_configuration_manifest_or_module_is_told_on_plain_lines() {
     for (gateway_toml, manifest, part) in [
         (odd.to_owned(), String::new(), "is not a key"),
         (format!("[gateway]\nid = \"a\\u001b[2J\"\n{odd}"), String::new(), "letters, digits"),
-        (format!("board = \"\\u001b[2J\"\n[gateway]\nboard = \"\\u001b]0;x\\u0007\"\n"), String::new(), "is none of"),
+        ("board = \"\\u001b[2J\"\n[gateway]\nboard = \"\\u001b]0;x\\u0007\"\n".to_owned(), String::new(), "is none of"),
         (String::new(), odd.to_owned(), "is not a key"),
         (String::new(), "module = \"../\\u001b[2J\"\n".to_owned(), "leaves the manifest's folder"),
         (

@@ -130,7 +130,7 @@ fn message(gateway: &mut Gateway, packet_id: u16, effects: &mut Effects) {
         payload: b"{\"a\":1}",
         qos: Qos::AtLeastOnce,
         packet_id,
-        dup: packet_id % 2 == 0,
+        dup: packet_id.is_multiple_of(2),
         retained: false,
         resubscribed: false,
         epoch: 1,

@@ -32,7 +32,7 @@ impl Site for Texts<'_> {
         Some(0o644)
     }
     fn has_env(&self, name: &str) -> bool {
-        name.len() % 2 == 0
+        name.len().is_multiple_of(2)
     }
     fn host_name(&self) -> Option<String> {
         Some("hall-3".to_owned())
