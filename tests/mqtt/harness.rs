@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use weir::config::{self, MqttConnection, MqttVersion, Qos, RetainedPolicy, Subscription};
 use weir::shell::mqtt::{Acked, Incoming, Link, Source, spawn};
@@ -278,7 +278,8 @@ pub async fn publish_retained(port: u16, messages: &[(&str, u8, &[u8])], retain:
 /// Forwards connections to a broker until it is cut.
 pub struct Proxy {
     pub port: u16,
-    cut: Arc<Notify>,
+    /// A cut is seen by every connection, also by one that is busy at that moment.
+    cut: watch::Sender<()>,
     /// Bytes from the broker are thrown away.
     pub deaf: Arc<AtomicBool>,
     /// CONNECT with protocol level 5 is refused as a 3.1.1 broker does.
@@ -290,14 +291,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
-            cut: Arc::default(),
+            cut: watch::channel(()).0,
             deaf: Arc::default(),
             old: Arc::default(),
         };
         let (cut, deaf, old) = (proxy.cut.clone(), proxy.deaf.clone(), proxy.old.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, to, cut.clone(), deaf.clone(), old.clone()));
+                tokio::spawn(forward(client, to, cut.subscribe(), deaf.clone(), old.clone()));
             }
         });
         proxy
@@ -305,11 +306,17 @@ impl Proxy {
 
     /// Ends all connections.
     pub fn cut(&self) {
-        self.cut.notify_waiters();
+        self.cut.send_replace(());
     }
 }
 
-async fn forward(mut client: TcpStream, to: u16, cut: Arc<Notify>, deaf: Arc<AtomicBool>, old: Arc<AtomicBool>) {
+async fn forward(
+    mut client: TcpStream,
+    to: u16,
+    mut cut: watch::Receiver<()>,
+    deaf: Arc<AtomicBool>,
+    old: Arc<AtomicBool>,
+) {
     client.set_nodelay(true).unwrap();
     let mut hello = vec![0; 512];
     let Ok(len) = client.read(&mut hello).await else { return };
@@ -323,7 +330,7 @@ async fn forward(mut client: TcpStream, to: u16, cut: Arc<Notify>, deaf: Arc<Ato
     let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
     loop {
         tokio::select! {
-            () = cut.notified() => return,
+            _ = cut.changed() => return,
             read = client.read(&mut up) => match read {
                 Ok(count) if count > 0 => if broker.write_all(&up[..count]).await.is_err() { return },
                 _ => return,
