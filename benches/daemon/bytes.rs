@@ -58,13 +58,16 @@ fn measure(name: &str, sled: bool, interval: &str, functions: &[(&str, &str)], s
         pace(broker.port, 1, RATE, &|seq| model(seq + first), &Sent::new(10_000));
     }
     // Until a snapshot has freed segments and the next round made no new one. A store has at most six here.
+    // (Bytes of segments made, snapshots) when a segment was made last.
     let mut made = (-1.0, 0.0);
-    for _ in 0..ROUNDS_MAX {
+    for round in 0.. {
         let now = (flash(&weir, "fill-bytes"), flash(&weir, "snapshots"));
-        if now.0 == made.0 && made.1 < now.1 {
+        if now.0 != made.0 {
+            made = now;
+        } else if made.1 < now.1 {
             break;
         }
-        made = if now.0 == made.0 { made } else { now };
+        assert!(round < ROUNDS_MAX, "the store makes new segments still");
         saturate(broker.port, 1, WARM_UP, &|seq| model(seq + taken));
         taken += WARM_UP;
         weir.wait(taken, Duration::from_secs(2));

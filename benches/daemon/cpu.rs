@@ -96,13 +96,12 @@ fn measure(program: &Program, qos: u8, messages: usize, column: &mut Column) {
             let weir = Weir::start(&site);
             let (cpu, elapsed, arrived) = timed(&weir.process, || {
                 saturate(broker.port, qos, messages, &load::temperature);
-                // Ten devices rise above the limit: an alert each.
-                upstream.wait(kept + 10, Duration::from_secs(3))
+                upstream.wait(kept + load::ALERTS, Duration::from_secs(3))
             });
             let received = weir.wait(messages, Duration::from_secs(2));
             let dropped = weir.check();
             assert_eq!(received, messages, "every message is in the books");
-            assert!(dropped > 0 || arrived == kept + 10, "{arrived} of {kept} arrived upstream");
+            assert!(dropped > 0 || arrived == kept + load::ALERTS, "{arrived} of {kept} arrived upstream");
             column.lost += dropped;
             column.add(cpu, elapsed, messages - dropped as usize);
             column.threads = weir.process.cpu_by_thread();

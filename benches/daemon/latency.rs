@@ -53,8 +53,8 @@ fn measure(name: &str, interval: &str, rate: f64, seconds: f64) {
     let process = weir.as_ref().map(|weir| &weir.process).or(floor.as_ref()).unwrap();
     let before = process.cpu();
     pace(broker.port, 1, rate, &load::temperature, &sent);
-    // Ten devices rise above the limit: weir sends an alert each, which is not measured.
-    let alerts = if weir.is_some() { 10 } else { 0 };
+    // Alerts are not measured.
+    let alerts = if weir.is_some() { load::ALERTS } else { 0 };
     upstream.wait(count / 10 + alerts, Duration::from_secs(2));
     let cpu = process.cpu() - before;
     let latencies = upstream.latencies_us();

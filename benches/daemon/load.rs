@@ -19,6 +19,9 @@ const PART: usize = 50;
 /// A message of the fleet: topic and payload.
 pub type Model<'a> = &'a dyn Fn(usize) -> (String, Vec<u8>);
 
+/// Devices of [`temperature`] that rise above the limit: an alert each.
+pub const ALERTS: usize = DEVICES / 10;
+
 /// Temperatures: one device in ten is hot.
 pub fn temperature(seq: usize) -> (String, Vec<u8>) {
     let device = seq % DEVICES;
