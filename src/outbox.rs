@@ -259,10 +259,10 @@ impl Outbox {
         self.lanes.iter().any(|lane| lane.wants_fold(self.segment_bytes))
     }
 
-    /// Whether some sink waits for a commit to go on.
+    /// Whether some sink waits for a commit to go on, or upstream, which listens, for the word that something was lost.
     #[must_use]
     pub fn is_starved(&self) -> bool {
-        self.lanes.iter().any(Lane::is_starved)
+        self.lanes.iter().any(|lane| lane.is_starved() || lane.reached && lane.losses.is_due())
     }
 
     /// Records that were asked for have come: rolls them up. `None`: they cannot be read now.

@@ -86,6 +86,11 @@ impl Losses {
         }
     }
 
+    /// Whether something is to be told.
+    pub fn is_due(&self) -> bool {
+        self.untold.iter().zip(&self.telling).any(|(untold, telling)| 0 < untold.records && telling.is_none())
+    }
+
     /// What is to be told for the reason.
     pub fn due(&mut self, reason: usize) -> Option<Lost> {
         let due = 0 < self.untold[reason].records && self.telling[reason].is_none();
